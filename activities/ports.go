@@ -1,0 +1,180 @@
+// Package activities acts: each method does one effect, and may be run again
+// at any line of it.
+//
+// Invariant: every activity is idempotent. Blobs are addressed by digest, rows
+// by natural key, and an effect that was done but not reported is found done.
+package activities
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/promotion"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/site"
+)
+
+// Blobs keeps content by digest. Put of the same content twice is one blob;
+// Open compares the digest while it is read and fails the last Read when it
+// differs. A blob that Put has returned for survives a crash.
+type Blobs interface {
+	Put(ctx context.Context, mediaType string, content io.Reader) (artifact.Descriptor, error)
+	Open(ctx context.Context, digest artifact.Digest) (io.ReadCloser, error) // ErrNotFound
+}
+
+// Rounds keeps runs, rounds, stages and submissions. Every method is one
+// transaction and adds its audit leaf in it; tenant scopes the rows.
+type Rounds interface {
+	// ConsentedFeatures returns the named features of the tenants, with consent
+	// as grantee would see it now. A feature that is not registered is absent.
+	ConsentedFeatures(ctx context.Context, grantee string, tenants, features []string) ([]catalog.Feature, error)
+	// ActiveSites returns the enrolled sites of the tenants, by tenant and id.
+	ActiveSites(ctx context.Context, tenants []string) ([]site.Site, error)
+	// BeginRound writes the round with its cohort once. A second call returns
+	// the manifest that the first one wrote.
+	BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []site.Site) (artifact.Descriptor, error)
+	// Begun returns the manifest of a round that was begun.
+	Begun(ctx context.Context, tenant, run string, number int) (manifest artifact.Descriptor, cohort []round.Cohort, ok bool, err error)
+	// OpenStage lets the region's sites see the round, and wakes those that wait.
+	OpenStage(ctx context.Context, in contract.RegionInput, deadline time.Time) error
+	// StageCounts counts the submissions of the stage.
+	StageCounts(ctx context.Context, ref contract.StageRef) (round.Counts, error)
+	// StageChanged returns when a submission may have arrived, or after wait.
+	StageChanged(ctx context.Context, ref contract.StageRef, wait time.Duration) error
+	// CloseStage refuses further submissions and returns the accepted ones by
+	// ascending tenant and site. Closing twice returns the same.
+	CloseStage(ctx context.Context, ref contract.StageRef) ([]Submission, error)
+	// CloseRound and CloseRun write the ends, once.
+	CloseRound(ctx context.Context, in contract.CloseRoundInput) error
+	CloseRun(ctx context.Context, in contract.CloseRunInput) error
+}
+
+// A Submission is a site's answer in a stage. Update is empty in a round that
+// only evaluates. Reason is set for one that was refused.
+type Submission struct {
+	Tenant  string
+	Site    string
+	Update  artifact.Descriptor
+	Metrics round.Metrics
+	Reason  string
+}
+
+// Versions is the index of record of model versions.
+type Versions interface {
+	// Register gives the package the next number of its model, once per package.
+	Register(ctx context.Context, in contract.RegisterInput) (contract.Version, error)
+	// Version returns a registered version, or ErrNotFound.
+	Version(ctx context.Context, tenant, model string, number int) (promotion.Version, round.Metrics, error)
+}
+
+// Snapshots is the history of what the data plane runs.
+type Snapshots interface {
+	// Latest returns the newest snapshot; version 0 when there is none.
+	Latest(ctx context.Context) (routing.Snapshot, error)
+	// Publish stores a signed snapshot if its version is one above the newest,
+	// and wakes those that wait for it. ErrStale otherwise. It returns the
+	// stored one when action already published in this phase.
+	Publish(ctx context.Context, action, phase string, snapshot routing.Snapshot, signed routing.Signed) error
+	// Published returns the snapshot that action published in a phase.
+	Published(ctx context.Context, action, phase string) (contract.SnapshotRef, bool, error)
+	// Callers returns the tenants that a model's routes admit beside its owner.
+	Callers(ctx context.Context, tenant, model string) ([]string, error)
+}
+
+// Actions keeps promotions, rollouts, tunings and their ballots.
+type Actions interface {
+	// Approvers returns who may vote for the tenant, by name.
+	Approvers(ctx context.Context, tenant string) ([]approval.Approver, error)
+	// OpenBallot writes the request once; RecordBallot brings it up to date,
+	// with a leaf for every vote, counted or not, that has none yet.
+	OpenBallot(ctx context.Context, req approval.Request) error
+	RecordBallot(ctx context.Context, ballot approval.Ballot) error
+	// RecordOutcome ends an action, once, and moves what the outcome moves: the
+	// champion of a model, the policy revision, a tuned parameter.
+	RecordOutcome(ctx context.Context, in contract.OutcomeInput, plan promotion.Plan) error
+	// Trials returns the closed runs of a model, oldest first, for tuning.
+	Trials(ctx context.Context, tenant, model string) ([]Trial, error)
+}
+
+// A Trial is a finished run with what it was given and what came of it.
+type Trial struct {
+	Run     string
+	Params  round.Params
+	Metrics round.Metrics
+	Status  string
+}
+
+// A Registry carries packages. Push is addressed by content: twice is once.
+type Registry interface {
+	// URL returns the base URL that the data plane pulls from.
+	URL() string
+	// Push uploads a config, layers and their manifest, and returns the manifest.
+	Push(ctx context.Context, repository string, pkg Package) (artifact.Descriptor, error)
+	// Attach adds a bundle as a referrer of subject, once.
+	Attach(ctx context.Context, repository string, subject artifact.Descriptor, predicateType string, bundle []byte) error
+	// Bundles returns the bundles that refer to subject, at most 64 of at most 1 MiB.
+	Bundles(ctx context.Context, repository string, subject artifact.Digest, predicateType string) ([][]byte, error)
+	// Manifest and Blob return content that was compared with its digest.
+	Manifest(ctx context.Context, repository string, digest artifact.Digest) ([]byte, error)
+	Blob(ctx context.Context, repository string, digest artifact.Digest) (io.ReadCloser, error)
+}
+
+// A Package is what is pushed: layers are streamed from blobs of the fabric.
+type Package struct {
+	ArtifactType string
+	ConfigType   string
+	Config       []byte
+	Layers       []Layer
+	Annotations  map[string]string
+}
+
+// A Layer is one file of a package.
+type Layer struct {
+	Descriptor artifact.Descriptor
+	Path       string // annotation org.cncf.model.filepath
+	Open       func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// A Signer signs in-toto statements with the fabric's key.
+type Signer interface {
+	Sign(ctx context.Context, statement []byte) (bundle []byte, err error)
+}
+
+// A Verifier accepts a bundle only for exactly this predicate type and subject,
+// with exactly one signature by a trusted key, and returns the predicate.
+type Verifier interface {
+	Verify(ctx context.Context, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
+}
+
+// A Runtime is a region's runtime as its own region sees it.
+type Runtime interface {
+	// Active returns what the runtime says it runs.
+	Active(ctx context.Context, region string) (Active, error)
+}
+
+// Active is a runtime's own report.
+type Active struct {
+	Region   string                     `json:"region"`
+	Snapshot int64                      `json:"snapshot"`
+	Policy   artifact.Digest            `json:"policy"`
+	Packages map[string]artifact.Digest `json:"packages"` // "tenant/model/version" -> manifest digest, loaded
+	Routes   map[string]int             `json:"routes"`   // "tenant/model/environment" -> version
+}
+
+// A Notifier tells approvers that a ballot is open.
+type Notifier interface {
+	Notify(ctx context.Context, req approval.Request) error
+}
+
+// A Ledger appends to the audit log outside another port's transaction.
+type Ledger interface {
+	Append(ctx context.Context, leaf audit.Leaf) error
+}

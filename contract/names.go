@@ -1,0 +1,91 @@
+package contract
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/temporal"
+
+	"github.com/atom-fabric/fabric/domain/approval"
+)
+
+// Workflows.
+var (
+	TrainingRun    = Workflow[RunInput, RunResult]{"TrainingRun"}
+	FederatedRound = Workflow[RoundInput, RoundResult]{"FederatedRound"}
+	RegionRound    = Workflow[RegionInput, RegionResult]{"RegionRound"}
+	Approval       = Workflow[approval.Request, approval.Ballot]{"Approval"}
+	ModelPromotion = Workflow[PromotionInput, PromotionResult]{"ModelPromotion"}
+	PolicyRollout  = Workflow[RolloutInput, RolloutResult]{"PolicyRollout"}
+	AutoTune       = Workflow[TuneInput, TuneResult]{"AutoTune"}
+)
+
+// Activities of a run and its rounds, on the control queue unless said.
+var (
+	PlanRound       = Activity[RoundInput, RoundPlan]{"PlanRound"}
+	SignStatement   = Activity[SignInput, Signed]{"SignStatement"}        // queue signing
+	OpenStage       = Activity[RegionInput, StageRef]{"OpenStage"}        // queue region-<name>
+	AwaitStage      = Activity[AwaitInput, StageCounts]{"AwaitStage"}     // queue region-<name>
+	AggregateRegion = Activity[StageRef, RegionResult]{"AggregateRegion"} // queue region-<name>
+	CombineRegions  = Activity[CombineInput, Combined]{"CombineRegions"}
+	PushCandidate   = Activity[CandidateInput, Candidate]{"PushCandidate"}
+	RegisterVersion = Activity[RegisterInput, Version]{"RegisterVersion"}
+	CloseRound      = Activity[CloseRoundInput, RoundResult]{"CloseRound"}
+	CloseRun        = Activity[CloseRunInput, RunResult]{"CloseRun"}
+)
+
+// Activities of an approval.
+var (
+	NotifyApprovers = Activity[approval.Request, Nothing]{"NotifyApprovers"}
+	VerifyVote      = Activity[VoteInput, approval.Vote]{"VerifyVote"}
+	RecordBallot    = Activity[approval.Ballot, Nothing]{"RecordBallot"}
+)
+
+// Activities of promotions, rollouts and tuning.
+var (
+	CheckPlan        = Activity[CheckInput, Checked]{"CheckPlan"}
+	PublishSnapshot  = Activity[PublishInput, SnapshotRef]{"PublishSnapshot"}
+	AwaitActive      = Activity[ActiveInput, Evidence]{"AwaitActive"} // queue region-<name>
+	RecordOutcome    = Activity[OutcomeInput, Nothing]{"RecordOutcome"}
+	PushPolicy       = Activity[PushPolicyInput, PolicyPackage]{"PushPolicy"}
+	AttachSignature  = Activity[AttachInput, Nothing]{"AttachSignature"}
+	ComputeScorecard = Activity[TuneInput, Scorecard]{"ComputeScorecard"}
+	Suggest          = Activity[Scorecard, Suggestion]{"Suggest"}
+	ApplySuggestion  = Activity[ApplyInput, TuneResult]{"ApplySuggestion"}
+)
+
+// Messages.
+var (
+	CastVote  = Signal[SignedVote]{"vote"}                      // to an Approval; fire and forget
+	VoteNow   = Update[SignedVote, approval.Ballot]{"vote-now"} // to an Approval; answers at once
+	BallotNow = Query[approval.Ballot]{"ballot"}                // of an Approval
+	StopRun   = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
+)
+
+// Task queues.
+const (
+	QueueControl = "control"
+	QueueSigning = "signing"
+)
+
+// QueueRegion returns the task queue of the workers that live in a region.
+func QueueRegion(region string) string { return "region-" + region }
+
+// Workflow IDs say what the workflow is, so that starting it twice is starting
+// it once.
+func RunID(run string) string                     { return "run/" + run }
+func RoundID(run string, n int) string            { return fmt.Sprintf("round/%s/%d", run, n) }
+func RegionID(run string, n int, r string) string { return fmt.Sprintf("round/%s/%d/%s", run, n, r) }
+func ApprovalID(action string) string             { return "approval/" + action }
+func PromotionID(action string) string            { return "promotion/" + action }
+func RolloutID(action string) string              { return "rollout/" + action }
+func TuneID(action string) string                 { return "tune/" + action }
+
+// Search attributes: what a person filters by in the Temporal Web UI. None is
+// personal or secret. FabricRisk is 0..100.
+var (
+	AttrTenant   = temporal.NewSearchAttributeKeyKeyword("FabricTenant")
+	AttrModel    = temporal.NewSearchAttributeKeyKeyword("FabricModel")
+	AttrStage    = temporal.NewSearchAttributeKeyKeyword("FabricStage")
+	AttrRisk     = temporal.NewSearchAttributeKeyInt64("FabricRisk")
+	AttrApproval = temporal.NewSearchAttributeKeyKeyword("FabricApproval")
+)

@@ -1,0 +1,188 @@
+package contract
+
+import (
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/promotion"
+)
+
+// A SignedVote is a vote as it travels: the Sigstore bundle (v0.3, DSSE) whose
+// statement says what the approver decided. Nothing outside the bundle counts.
+type SignedVote struct {
+	Bundle string `json:"bundle"` // JSON text
+}
+
+// VoteInput asks an activity to verify a vote against the request.
+type VoteInput struct {
+	Request approval.Request `json:"request"`
+	Vote    SignedVote       `json:"vote"`
+}
+
+// PromotionInput carries the plan by digest; the plan is what is approved.
+type PromotionInput struct {
+	Subject
+	Action    string              `json:"action"` // id of the action, "promote-<uuid>"
+	Requester string              `json:"requester"`
+	Plan      artifact.Descriptor `json:"plan"` // blob of a [promotion.Plan]
+}
+
+// CheckInput asks whether a plan still fits the world: its package verifies,
+// what it observed has not moved. The kind is that of the plan's blob:
+// "promotion", "policy" or "tuning".
+type CheckInput struct {
+	Subject
+	Action    string              `json:"action"`
+	Kind      string              `json:"kind"`
+	Requester string              `json:"requester"`
+	Plan      artifact.Descriptor `json:"plan"`
+}
+
+// Checked is the plan with its risk, and the ballot it needs (Need 0: none).
+type Checked struct {
+	Plan    promotion.Plan   `json:"plan"`
+	Risk    int              `json:"risk"` // 0..100
+	Request approval.Request `json:"request"`
+}
+
+// PublishInput changes what the data plane runs. Phase "load" gives a region
+// the package before any route points to it; phase "switch" moves the route;
+// phase "policy" sets the region's policy. Expect is the version that the
+// change was decided on: another one refuses the change.
+type PublishInput struct {
+	Subject
+	Action  string         `json:"action"`
+	Phase   string         `json:"phase"`
+	Plan    promotion.Plan `json:"plan"`
+	Regions []string       `json:"regions"`
+}
+
+// SnapshotRef names a published, signed snapshot.
+type SnapshotRef struct {
+	Version int64           `json:"version"`
+	Digest  artifact.Digest `json:"digest"`
+}
+
+// ActiveInput waits until a region's runtime reports what it should run.
+type ActiveInput struct {
+	Subject
+	Region  string         `json:"region"`
+	Phase   string         `json:"phase"`
+	Plan    promotion.Plan `json:"plan"`
+	Version int64          `json:"version"` // snapshot version to have reached
+	Seconds int            `json:"seconds"`
+}
+
+// Evidence is what a region's runtime said of itself.
+type Evidence struct {
+	Region   string          `json:"region"`
+	Snapshot int64           `json:"snapshot"`
+	Package  artifact.Digest `json:"package,omitempty"`
+	Policy   artifact.Digest `json:"policy,omitempty"`
+}
+
+// OutcomeInput records how an action ended: "applied", "rejected", "expired",
+// "stale" or "failed".
+type OutcomeInput struct {
+	Subject
+	Action   string              `json:"action"`
+	Kind     string              `json:"kind"`
+	Outcome  string              `json:"outcome"`
+	Cause    string              `json:"cause,omitempty"`
+	Plan     artifact.Digest     `json:"plan"`
+	Snapshot SnapshotRef         `json:"snapshot"`
+	Evidence []Evidence          `json:"evidence"`
+	Bundle   artifact.Descriptor `json:"bundle"`
+}
+
+// PromotionResult is how a promotion ended.
+type PromotionResult struct {
+	Action   string      `json:"action"`
+	Outcome  string      `json:"outcome"`
+	Cause    string      `json:"cause,omitempty"`
+	Snapshot SnapshotRef `json:"snapshot"`
+	Evidence []Evidence  `json:"evidence"`
+}
+
+// RolloutInput starts a policy rollout; the plan's Policy is the new document.
+type RolloutInput struct {
+	Subject
+	Action    string              `json:"action"`
+	Requester string              `json:"requester"`
+	Plan      artifact.Descriptor `json:"plan"`
+}
+
+// RolloutResult is how a rollout ended.
+type RolloutResult struct {
+	Action   string          `json:"action"`
+	Outcome  string          `json:"outcome"`
+	Cause    string          `json:"cause,omitempty"`
+	Policy   artifact.Digest `json:"policy"`
+	Evidence []Evidence      `json:"evidence"`
+}
+
+// PushPolicyInput packs a policy document as an OCI artifact.
+type PushPolicyInput struct {
+	Subject
+	Action string         `json:"action"`
+	Plan   promotion.Plan `json:"plan"`
+}
+
+// A PolicyPackage is a policy bundle in the policy hub.
+type PolicyPackage struct {
+	Repository string              `json:"repository"`
+	Package    artifact.Descriptor `json:"package"`
+	Policy     artifact.Descriptor `json:"policy"`
+}
+
+// AttachInput attaches a bundle to a package as its referrer, and verifies what
+// the registry gives back.
+type AttachInput struct {
+	Subject
+	Repository    string              `json:"repository"`
+	Package       artifact.Descriptor `json:"package"`
+	PredicateType string              `json:"predicateType"`
+	Bundle        artifact.Descriptor `json:"bundle"`
+}
+
+// TuneInput asks for a scorecard of a model and one suggestion.
+type TuneInput struct {
+	Subject
+	Action      string `json:"action"`
+	Requester   string `json:"requester"`
+	Environment string `json:"environment"` // "dev", "staging", "production"
+	Apply       bool   `json:"apply"`
+}
+
+// A Scorecard is the blob of a scorecard and its integer verdict.
+type Scorecard struct {
+	Subject
+	Action string              `json:"action"`
+	Card   artifact.Descriptor `json:"card"`
+	Score  int                 `json:"score"`  // 0..100
+	Status string              `json:"status"` // "PASS", "FAIL", "NO_DATA"
+}
+
+// A Suggestion is the plan of a tuning; empty Plan means nothing to suggest,
+// and Reason says why.
+type Suggestion struct {
+	Plan   artifact.Descriptor `json:"plan"`
+	Reason string              `json:"reason"`
+}
+
+// ApplyInput applies a suggestion that was allowed.
+type ApplyInput struct {
+	Subject
+	Action string              `json:"action"`
+	Plan   artifact.Descriptor `json:"plan"`
+}
+
+// TuneResult is how a tuning ended: "suggested", "applied", "rejected",
+// "expired" or "nothing".
+type TuneResult struct {
+	Action  string          `json:"action"`
+	Outcome string          `json:"outcome"`
+	Reason  string          `json:"reason,omitempty"`
+	Card    artifact.Digest `json:"card"`
+	Plan    artifact.Digest `json:"plan,omitempty"`
+	Score   int             `json:"score"`
+}

@@ -1,0 +1,111 @@
+// Package artifact names content: digests, descriptors, media types, model
+// weights, and the signed statements that are made about them.
+//
+// Invariant: a [Digest] that exists is well formed, and whatever is read by
+// digest is compared with it before anybody sees a byte of the content.
+package artifact
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrDigest says that a text is not "sha256:" and 64 lower-case hex digits.
+var ErrDigest = errors.New("not a sha256 digest")
+
+// A Digest names content as "sha256:<64 lower-case hex digits>", the form of
+// the OCI image specification.
+type Digest string
+
+// DigestOf returns the digest of content.
+func DigestOf(content []byte) Digest {
+	sum := sha256.Sum256(content)
+	return Digest("sha256:" + hex.EncodeToString(sum[:]))
+}
+
+// ParseDigest returns s as a digest, or [ErrDigest].
+func ParseDigest(s string) (Digest, error) {
+	digits, ok := strings.CutPrefix(s, "sha256:")
+	if !ok || len(digits) != 2*sha256.Size || strings.Trim(digits, "0123456789abcdef") != "" {
+		return "", fmt.Errorf("%q: %w", clip(s), ErrDigest)
+	}
+	return Digest(s), nil
+}
+
+// Hex returns the digits without the algorithm.
+func (d Digest) Hex() string { return strings.TrimPrefix(string(d), "sha256:") }
+
+// Short returns enough of the digits for a person to tell digests apart.
+func (d Digest) Short() string {
+	if hex := d.Hex(); len(hex) >= 12 {
+		return hex[:12]
+	}
+	return d.Hex()
+}
+
+// UnmarshalText lets no malformed digest in from the wire; the empty text is
+// the absent digest.
+func (d *Digest) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*d = ""
+		return nil
+	}
+	parsed, err := ParseDigest(string(text))
+	if err != nil {
+		return err
+	}
+	*d = parsed
+	return nil
+}
+
+// A Descriptor says what a blob is without holding it. It is all of a blob
+// that a workflow history ever carries.
+type Descriptor struct {
+	Digest    Digest `json:"digest"`
+	SizeBytes int64  `json:"sizeBytes"`
+	MediaType string `json:"mediaType"`
+}
+
+// Describe returns the descriptor of content.
+func Describe(mediaType string, content []byte) Descriptor {
+	return Descriptor{Digest: DigestOf(content), SizeBytes: int64(len(content)), MediaType: mediaType}
+}
+
+// Media types of the blobs that the fabric exchanges.
+const (
+	MediaTypeWeights   = "application/vnd.cncf.model.weight.v1.safetensors"
+	MediaTypeModel     = "application/vnd.cncf.model.config.v1+json"
+	MediaTypePackage   = "application/vnd.cncf.model.manifest.v1+json"
+	MediaTypeManifest  = "application/vnd.fabric.round.manifest.v1+json"
+	MediaTypePolicy    = "application/vnd.fabric.policy.v1+json"
+	MediaTypeSnapshot  = "application/vnd.fabric.snapshot.v1+json"
+	MediaTypePlan      = "application/vnd.fabric.plan.v1+json"
+	MediaTypePredicate = "application/vnd.fabric.predicate+json"
+	MediaTypeBundle    = "application/vnd.dev.sigstore.bundle.v0.3+json"
+)
+
+// predicates is the prefix of every predicate type that is ours.
+const predicates = "https://github.com/atom-fabric/fabric/predicates/"
+
+// Predicate types of the statements that the fabric signs. A verifier asks for
+// exactly one of them: an attestation of another kind proves nothing.
+const (
+	PredicateRoundManifest = predicates + "round-manifest/v1"
+	PredicateModelPackage  = predicates + "model-package/v1"
+	PredicatePromotion     = predicates + "promotion/v1"
+	PredicatePolicy        = predicates + "policy-bundle/v1"
+	PredicateSnapshot      = predicates + "snapshot/v1"
+	PredicateApproval      = predicates + "approval/v1"
+	PredicateSubmission    = predicates + "submission/v1"
+)
+
+// clip shortens foreign text before it goes into an error.
+func clip(s string) string {
+	if len(s) > 80 {
+		return s[:80] + "..."
+	}
+	return s
+}

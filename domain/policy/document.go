@@ -1,0 +1,32 @@
+// Package policy is what the data plane must obey: which tenant's requests may
+// be answered where, by which kind of runtime, and how to choose among the
+// permitted.
+//
+// Invariant: what a document does not permit is refused. Revisions only grow;
+// going back is a higher revision with the earlier content.
+package policy
+
+// A Document is one revision of the routing policy.
+type Document struct {
+	Revision  int64   `json:"revision"`
+	Rules     []Rule  `json:"rules"`     // the first that matches decides; none: refused
+	Weights   Weights `json:"weights"`   // how permitted endpoints are scored
+	Threshold int     `json:"threshold"` // risk from which an action needs approvers, 0..100
+}
+
+// A Rule permits regions and kinds to a tenant. "*" matches any.
+type Rule struct {
+	Name    string   `json:"name"`
+	Tenant  string   `json:"tenant"`
+	Model   string   `json:"model"`
+	Regions []string `json:"regions"` // permitted; empty: none
+	Kinds   []string `json:"kinds"`   // "neural", "quantum"
+}
+
+// Weights are relative, in thousandths; each is 0..1000 and one is above 0.
+type Weights struct {
+	Latency  int `json:"latency"`
+	Cost     int `json:"cost"`
+	Fabric   int `json:"fabric"`
+	Locality int `json:"locality"`
+}

@@ -1,0 +1,70 @@
+// Package promotion plans a change of what production runs and says how risky
+// it is.
+//
+// Invariant: a plan is immutable and is applied by its digest only. What it
+// observed must still hold when it is applied, else it is stale and refused.
+package promotion
+
+import (
+	"encoding/json"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+)
+
+// A Plan is everything that an apply will do. One of Version, Policy and
+// Tuning is set, by Kind.
+type Plan struct {
+	Kind        string           `json:"kind"` // "promotion", "policy", "tuning"
+	Tenant      string           `json:"tenant"`
+	ModelID     string           `json:"modelId,omitempty"`
+	Environment string           `json:"environment"` // "dev", "staging", "production"
+	Regions     []string         `json:"regions"`     // in rollout order
+	Observed    Observed         `json:"observed"`
+	Version     *Version         `json:"version,omitempty"`
+	Policy      *json.RawMessage `json:"policy,omitempty"` // a policy.Document
+	Tuning      *Tuning          `json:"tuning,omitempty"`
+	Diff        []Change         `json:"diff"` // for people: what changes
+	Risk        Risk             `json:"risk"`
+	Simulated   bool             `json:"simulated"`
+}
+
+// Observed is the world that the plan was made in.
+type Observed struct {
+	Snapshot int64           `json:"snapshot"`          // version of the data plane's snapshot
+	Champion int             `json:"champion"`          // version number that serves now, 0 for none
+	Package  artifact.Digest `json:"package,omitempty"` // of it
+	Policy   int64           `json:"policy"`            // policy revision in force
+}
+
+// Version is the model version that a promotion serves.
+type Version struct {
+	Number     int             `json:"number"`
+	Repository string          `json:"repository"`
+	Package    artifact.Digest `json:"package"`
+	Weights    artifact.Digest `json:"weights"`
+	Bundle     artifact.Digest `json:"bundle"`
+}
+
+// Tuning is one changed training parameter, as decimal text.
+type Tuning struct {
+	Parameter string `json:"parameter"`
+	From      string `json:"from"`
+	To        string `json:"to"`
+}
+
+// A Change is one line of the diff.
+type Change struct {
+	What string `json:"what"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Risk is a score of 0..100 and what it was computed from, each in 0..1000.
+type Risk struct {
+	Score     int `json:"score"`
+	Reach     int `json:"reach"`
+	Reversal  int `json:"reversal"`
+	Class     int `json:"class"`
+	Uncertain int `json:"uncertain"`
+	Environ   int `json:"environ"`
+}

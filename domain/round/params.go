@@ -1,0 +1,85 @@
+// Package round decides what a federated round is, when a stage may close and
+// what happens next. Counting, storing and waiting are done elsewhere.
+//
+// Invariant: decisions are made on integers only, so that a replay on another
+// machine decides the same.
+package round
+
+import "github.com/atom-fabric/fabric/domain/artifact"
+
+// A Kind is what the sites are asked to do in a round.
+type Kind string
+
+// The kinds of round. Statistics come first: the example-weighted mean of each
+// column and of its square are the moments of the pooled table, and become the
+// normalisation of the model. Evaluate closes a run: it measures the last
+// weights. A train round measures the weights that it starts from.
+const (
+	Statistics Kind = "statistics"
+	Train      Kind = "train"
+	Evaluate   Kind = "evaluate"
+)
+
+// Trainers that every site has. Any other program is named "exec".
+const (
+	TrainerLogistic = "logistic" // softmax regression
+	TrainerMLP      = "mlp"      // one hidden layer of ReLU units
+	TrainerExec     = "exec"     // the site operator's own program
+)
+
+// A ModelSpec fixes the shapes of a model's tensors.
+type ModelSpec struct {
+	Trainer string `json:"trainer"`
+	Inputs  int    `json:"inputs"`           // columns of a row, 1..100000
+	Hidden  int    `json:"hidden,omitempty"` // units of the hidden layer, mlp only
+	Classes int    `json:"classes"`          // 2 or more
+}
+
+// Params are what the caller of a run chooses. A value that has passed
+// [Params.Validate] is complete: defaults are filled in, nothing is zero that
+// may not be.
+type Params struct {
+	Model           ModelSpec `json:"model"`
+	Rounds          int       `json:"rounds"`          // train rounds, 1..10000
+	Quorum          int       `json:"quorum"`          // sites that must answer in all, over every region
+	QuorumRegions   int       `json:"quorumRegions"`   // regions that must deliver a sum
+	DeadlineSeconds int       `json:"deadlineSeconds"` // of a stage; then quorum decides
+	Extensions      int       `json:"extensions"`      // how often a stage below quorum is extended by another deadline
+	LocalEpochs     int       `json:"localEpochs"`
+	BatchSize       int       `json:"batchSize"`
+	LearningRate    float64   `json:"learningRate"`
+	Seed            uint64    `json:"seed,string"`
+	Features        []string  `json:"features"` // feature ids, the same for every tenant
+	Production      bool      `json:"production"`
+}
+
+// A Cohort is how many sites a region was asked with.
+type Cohort struct {
+	Region string `json:"region"`
+	Sites  int    `json:"sites"`
+}
+
+// A FeatureRef pins the version of a tenant's feature that a round may use.
+type FeatureRef struct {
+	Tenant      string          `json:"tenant"`
+	Feature     string          `json:"feature"`
+	Fingerprint artifact.Digest `json:"fingerprint"`
+}
+
+// A Manifest is the signed order that a site obeys. It names everything that
+// determines the site's work, so that two sites with one manifest digest did
+// the same work.
+type Manifest struct {
+	Run        string              `json:"run"`
+	Number     int                 `json:"number"` // 0 is the statistics round
+	Kind       Kind                `json:"kind"`
+	Tenant     string              `json:"tenant"` // the owner of the model
+	ModelID    string              `json:"modelId"`
+	Base       artifact.Descriptor `json:"base"` // weights that the round starts from
+	Params     Params              `json:"params"`
+	Features   []FeatureRef        `json:"features"`
+	Cohort     []Cohort            `json:"cohort"`
+	CohortRoot artifact.Digest     `json:"cohortRoot"` // sha256 over the sorted "tenant/site" names, one a line
+	Simulation bool                `json:"simulation"`
+	TraceID    string              `json:"traceId"`
+}
