@@ -1,0 +1,68 @@
+# Thin: each target calls the Go tool or one of our programs.
+
+GO      ?= go
+BIN     := bin
+VERSION := 9.0.0-phaseI.1
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+SOURCES := $(shell find cmd domain contract workflows activities api worker internal infra examples -name '*.go' -o -name '*.sql' -o -name '*.yaml' -o -name '*.csv' -o -name '*.json' 2>/dev/null)
+TOOL    := $(GO) tool -modfile=tools/go.mod
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo up test unit race lint workflowcheck generate conformance chaos bench reports clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
+
+setup: ## install what the machine lacks (PostgreSQL's programs, numpy), on Debian as root
+	@sh infra/setup/debian.sh
+
+build: $(BIN)/fabric $(BIN)/fabric-router $(BIN)/fabric-site $(BIN)/temporal-dev ## build every program into bin/
+
+$(BIN)/fabric $(BIN)/fabric-router $(BIN)/fabric-site: $(SOURCES) go.mod go.sum
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+
+$(BIN)/temporal-dev: $(wildcard dev/temporal/*.go) dev/go.mod dev/go.sum
+	$(GO) -C dev build -trimpath -ldflags '-s -w' -o ../$@ ./temporal
+
+$(BIN)/cosign: tools/cosign/go.mod tools/cosign/go.sum
+	CGO_ENABLED=0 $(GO) -C tools/cosign build -trimpath -ldflags '-s -w' -o ../../$@ github.com/sigstore/cosign/v2/cmd/cosign
+
+demo: setup build ## train, approve, promote, route and trace on real data, with evidence for each step
+	$(BIN)/fabric demo
+
+up: setup build ## start the whole system on loopback until Ctrl-C
+	$(BIN)/fabric up
+
+test: setup build lint workflowcheck race conformance ## everything that CI runs
+	@echo "all checks passed"
+
+unit: ## the tests of the product's packages, without the race detector
+	$(GO) test ./...
+
+race: build ## all tests under the race detector, the development server's included
+	$(GO) test -race -timeout 20m ./...
+	$(GO) -C dev test ./...
+
+lint: ## golangci-lint with the rules of .golangci.yml
+	$(TOOL) golangci-lint run ./...
+
+workflowcheck: ## no clock, randomness or map order in a workflow
+	$(TOOL) workflowcheck ./workflows/...
+
+generate: ## regenerate the API types; CI compares
+	$(GO) generate ./api/...
+
+conformance: $(BIN)/cosign ## the stock cosign CLI verifies what we sign, and the reverse
+	COSIGN_BIN=$(abspath $(BIN)/cosign) $(GO) test -tags conformance -count=1 -run Conformance ./internal/cosign/...
+
+chaos: build ## kill each process in the middle of a round and compare the model's digest
+	$(GO) test -tags chaos -count=1 -timeout 30m -v ./tests/chaos/...
+
+bench: build ## the figures of reports/bench
+	$(GO) test -tags bench -count=1 -timeout 30m -v ./tests/load/...
+
+reports: build ## run the system and write reports/
+	$(BIN)/fabric report
+
+clean: ## remove what was built
+	rm -rf $(BIN)

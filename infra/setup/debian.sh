@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what the fabric needs from the machine and a fresh Debian may lack:
+# PostgreSQL's server programs, and Python with numpy for the trainer example.
+# It changes nothing when all is there, and makes no system database cluster.
+set -eu
+
+missing=""
+found=""
+for dir in "${PG_BIN_DIR:-}" /usr/lib/postgresql/*/bin /usr/pgsql-*/bin; do
+	if [ -x "$dir/initdb" ] && [ -x "$dir/postgres" ]; then found=$dir; fi
+done
+if [ -z "$found" ] && [ -z "${POSTGRES_DSN:-}" ] && ! command -v initdb >/dev/null 2>&1; then
+	missing="$missing postgresql-15"
+fi
+if ! /usr/bin/python3 -c 'import numpy' >/dev/null 2>&1; then
+	missing="$missing python3 python3-numpy"
+fi
+[ -n "$missing" ] || exit 0
+
+if ! command -v apt-get >/dev/null 2>&1; then
+	echo "missing:$missing; install them with this system's package manager, or set POSTGRES_DSN to use your own server" >&2
+	exit 69
+fi
+as_root=""
+if [ "$(id -u)" != 0 ]; then
+	if command -v sudo >/dev/null 2>&1; then
+		as_root=sudo
+	else
+		echo "missing:$missing; as root: apt-get install -y --no-install-recommends$missing" >&2
+		exit 69
+	fi
+fi
+# Without this, Debian's package would start a cluster of its own.
+$as_root mkdir -p /etc/postgresql-common/createcluster.d
+echo 'create_main_cluster = false' | $as_root tee /etc/postgresql-common/createcluster.d/fabric.conf >/dev/null
+$as_root apt-get update -q
+# shellcheck disable=SC2086 # the list is words
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing
