@@ -60,11 +60,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	srv, err := start(ctx, opts)
-	if err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return exitOK // told to stop before it had started
+	case errors.Is(err, errInUse):
 		fmt.Fprintf(stderr, "error: %v\n", err)
-		if errors.Is(err, errInUse) {
-			return exitUnavailable
-		}
+		return exitUnavailable
+	case err != nil:
+		fmt.Fprintf(stderr, "error: %v\n", err)
 		return exitFailed
 	}
 	fmt.Fprintf(stdout, "frontend %s\n", srv.frontend)

@@ -30,7 +30,7 @@ type server struct {
 }
 
 // start returns when the frontend serves and the Web UI answers.
-func start(ctx context.Context, opts options) (_ *server, err error) {
+func start(ctx context.Context, opts options) (*server, error) {
 	addr, err := reserve(opts)
 	if err != nil {
 		return nil, err
@@ -39,17 +39,35 @@ func start(ctx context.Context, opts options) (_ *server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, db.close())
+	core, err := newCore(ctx, opts, addr, db.config)
+	if err != nil {
+		return nil, errors.Join(err, db.close())
+	}
+	s := &server{frontend: addr.frontend, ui: addr.ui, temporal: core, db: db}
+	// The UI comes first: whoever finds the frontend serving finds the UI too.
+	if s.ui != "" {
+		s.serveUI(addr)
+	}
+	if err := core.Start(); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	if s.ui != "" {
+		if err := answers(ctx, "http://"+s.ui+"/healthz", 10*time.Second); err != nil {
+			return nil, errors.Join(fmt.Errorf("web UI: %w", err), s.stop())
 		}
-	}()
+	}
+	return s, nil
+}
+
+// newCore makes the four services of Temporal over a database that has all
+// that opts asks for.
+func newCore(ctx context.Context, opts options, addr addresses, db *config.SQL) (temporal.Server, error) {
 	logger := newLogger(opts.logLevel, opts.logFormat)
-	if err := ensureNamespaces(ctx, db.config, opts, logger); err != nil {
+	if err := ensureNamespaces(ctx, db, opts, logger); err != nil {
 		return nil, err
 	}
-	srv, err := temporal.NewServer(
-		temporal.WithConfig(serverConfig(db.config, addr)),
+	return temporal.NewServer(
+		temporal.WithConfig(serverConfig(db, addr)),
 		temporal.ForServices(temporal.DefaultServices),
 		// With fixed hosts there is no gossip ring to join, and no wait for it.
 		temporal.WithStaticHosts(map[primitives.ServiceName]static.Hosts{
@@ -65,27 +83,13 @@ func start(ctx context.Context, opts options) (_ *server, err error) {
 		}),
 		temporal.WithDynamicConfigClient(dynamicClient(opts.dynamic)),
 	)
-	if err != nil {
-		return nil, err
-	}
-	if err := srv.Start(); err != nil {
-		return nil, errors.Join(err, srv.Stop())
-	}
-	s := &server{frontend: addr.frontend, ui: addr.ui, temporal: srv, db: db}
-	if s.ui == "" {
-		return s, nil
-	}
-	if err := s.startUI(ctx, addr); err != nil {
-		return nil, errors.Join(err, srv.Stop())
-	}
-	return s, nil
 }
 
 func local(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
 
-// startUI serves the Web UI, which talks to the frontend only. Nothing in it
+// serveUI serves the Web UI, which talks to the frontend only. Nothing in it
 // reaches out: no news, no look for a newer version.
-func (s *server) startUI(ctx context.Context, a addresses) error {
+func (s *server) serveUI(a addresses) {
 	host := a.ip
 	if net.ParseIP(host).To4() == nil {
 		host = "[" + host + "]" // the UI joins host and port with a bare colon
@@ -107,11 +111,6 @@ func (s *server) startUI(ctx context.Context, a addresses) error {
 		defer close(s.webDone)
 		_ = s.web.Start() // it reports to its own log and ends the process when it cannot listen
 	}()
-	if err := answers(ctx, "http://"+a.ui+"/healthz", 10*time.Second); err != nil {
-		s.web.Stop()
-		return fmt.Errorf("web UI: %w", err)
-	}
-	return nil
 }
 
 // answers waits until url does.
