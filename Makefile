@@ -19,7 +19,7 @@ setup: ## install what the machine lacks (PostgreSQL's programs, numpy), on Debi
 build: $(BIN)/fabric $(BIN)/fabric-router $(BIN)/fabric-site $(BIN)/temporal-dev ## build every program into bin/
 
 $(BIN)/fabric $(BIN)/fabric-router $(BIN)/fabric-site: $(SOURCES) go.mod go.sum
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
+	$(GO) build -ldflags '$(LDFLAGS)' -o $@ ./cmd/$(notdir $@)
 
 $(BIN)/temporal-dev: $(wildcard dev/temporal/*.go) dev/go.mod dev/go.sum
 	$(GO) -C dev build -trimpath -ldflags '-s -w' -o ../$@ ./temporal

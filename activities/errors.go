@@ -20,7 +20,24 @@ func permanent(kind string, err error) error {
 	return temporal.NewNonRetryableApplicationError(err.Error(), kind, err)
 }
 
+// within says what a failure happened in. A final one stays final: Temporal
+// looks at the outermost error only, so a wrapped one would be retried for ever.
+func within(err error, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	var failure *temporal.ApplicationError
+	if errors.As(err, &failure) && failure.NonRetryable() {
+		return temporal.NewNonRetryableApplicationError(what+": "+failure.Message(), failure.Type(), failure.Unwrap())
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
 // about says which round a failure belongs to.
 func about(run string, number int, err error) error {
-	return fmt.Errorf("round %s/%d: %w", run, number, err)
+	return within(err, "round %s/%d", run, number)
+}
+
+// final says whether err would happen again.
+func final(err error) bool {
+	var failure *temporal.ApplicationError
+	return errors.As(err, &failure) && failure.NonRetryable()
 }

@@ -49,8 +49,9 @@ type Rounds interface {
 	StageCounts(ctx context.Context, ref contract.StageRef) (round.Counts, error)
 	// StageChanged returns when a submission may have arrived, or after wait.
 	StageChanged(ctx context.Context, ref contract.StageRef, wait time.Duration) error
-	// CloseStage refuses further submissions and returns the accepted ones by
-	// ascending tenant and site. Closing twice returns the same.
+	// CloseStage refuses further submissions and returns those that came, the
+	// refused ones with their Reason, by ascending tenant and site. Closing twice
+	// returns the same.
 	CloseStage(ctx context.Context, ref contract.StageRef) ([]Submission, error)
 	// CloseRound and CloseRun write the ends, once.
 	CloseRound(ctx context.Context, in contract.CloseRoundInput) error
@@ -79,6 +80,8 @@ type Versions interface {
 type Snapshots interface {
 	// Latest returns the newest snapshot; version 0 when there is none.
 	Latest(ctx context.Context) (routing.Snapshot, error)
+	// At returns the snapshot of a version, for the way back to it. ErrNotFound.
+	At(ctx context.Context, version int64) (routing.Snapshot, error)
 	// Publish stores a signed snapshot if its version is one above the newest,
 	// and wakes those that wait for it. ErrStale otherwise. It returns the
 	// stored one when action already published in this phase.
@@ -93,9 +96,11 @@ type Snapshots interface {
 type Actions interface {
 	// Approvers returns who may vote for the tenant, by name.
 	Approvers(ctx context.Context, tenant string) ([]approval.Approver, error)
-	// OpenBallot writes the request once; RecordBallot brings it up to date,
-	// with a leaf for every vote, counted or not, that has none yet.
-	OpenBallot(ctx context.Context, req approval.Request) error
+	// OpenBallot writes the request of its action once, and returns what the
+	// first call wrote: nonce and opening time are those of the first.
+	OpenBallot(ctx context.Context, req approval.Request) (approval.Request, error)
+	// RecordBallot brings the ballot up to date, with a leaf for every vote,
+	// counted or not, that has none yet.
 	RecordBallot(ctx context.Context, ballot approval.Ballot) error
 	// RecordOutcome ends an action, once, and moves what the outcome moves: the
 	// champion of a model, the policy revision, a tuned parameter.

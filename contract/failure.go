@@ -1,6 +1,7 @@
 package contract
 
-// Kinds of final failure, as workflows see them. They are part of the wire.
+// Kinds of final failure: the type of the application error that ends an
+// activity, a workflow or an update. They are part of the wire.
 const (
 	NoConsent  = "NoConsent"  // a feature of the round is not consented
 	NoSites    = "NoSites"    // fewer sites are enrolled than the quorum
@@ -8,4 +9,11 @@ const (
 	BadPackage = "BadPackage" // a package that does not verify
 	StalePlan  = "StalePlan"  // what a plan observed has moved
 	BadPlan    = "BadPlan"    // a plan that cannot be applied as it is
+	NotActive  = "NotActive"  // a region did not run in time what it was given
+
+	NoQuorum     = "NoQuorum"     // a round ended below its quorum of sites or regions
+	RoundFailed  = "RoundFailed"  // a round failed for another reason
+	RunFailed    = "RunFailed"    // a run ended with a failed round
+	VoteRefused  = "VoteRefused"  // vote-now: the vote was looked at and does not count
+	BallotClosed = "BallotClosed" // vote-now: the ballot is over, or takes no more votes
 )

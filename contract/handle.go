@@ -76,6 +76,18 @@ func (s Signal[T]) Receive(ctx workflow.Context) (T, bool) {
 	return v, ok
 }
 
+// Poll returns a signal that has arrived and was not received yet.
+func (s Signal[T]) Poll(ctx workflow.Context) (T, bool) {
+	var v T
+	ok := workflow.GetSignalChannel(ctx, s.Name).ReceiveAsync(&v)
+	return v, ok
+}
+
+// Waiting returns how many signals have arrived and were not received yet.
+func (s Signal[T]) Waiting(ctx workflow.Context) int {
+	return workflow.GetSignalChannel(ctx, s.Name).Len()
+}
+
 // Send delivers the signal to a running workflow.
 func (s Signal[T]) Send(ctx context.Context, c client.Client, workflowID string, v T) error {
 	return c.SignalWorkflow(ctx, workflowID, "", s.Name, v)
@@ -102,9 +114,13 @@ func (u Update[In, Out]) Send(ctx context.Context, c client.Client, workflowID, 
 }
 
 // Handle sets the code that answers the update and, before anything is
-// written, may refuse it.
-func (u Update[In, Out]) Handle(ctx workflow.Context, fn func(workflow.Context, In) (Out, error), validate func(workflow.Context, In) error) error {
-	return workflow.SetUpdateHandlerWithOptions(ctx, u.Name, fn, workflow.UpdateHandlerOptions{Validator: validate})
+// written, may refuse it. The context of fn is not that of the workflow's main
+// line: fn sets activity options itself.
+func (u Update[In, Out]) Handle(ctx workflow.Context, fn func(workflow.Context, In) (Out, error), validate func(workflow.Context, In) error, description string) error {
+	return workflow.SetUpdateHandlerWithOptions(ctx, u.Name, fn, workflow.UpdateHandlerOptions{
+		Validator:   validate,
+		Description: description,
+	})
 }
 
 // A Query reads the state of a workflow.

@@ -1,6 +1,8 @@
 package contract
 
 import (
+	"strings"
+
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/promotion"
@@ -44,10 +46,17 @@ type Checked struct {
 	Request approval.Request `json:"request"`
 }
 
-// PublishInput changes what the data plane runs. Phase "load" gives a region
-// the package before any route points to it; phase "switch" moves the route;
-// phase "policy" sets the region's policy. Expect is the version that the
-// change was decided on: another one refuses the change.
+// Phases of a change of the data plane.
+const (
+	PhaseLoad   = "load"   // regions get the package, before any route points to it
+	PhaseSwitch = "switch" // the route moves to the plan's version
+	PhasePolicy = "policy" // regions get the plan's policy
+	PhaseBack   = "back"   // the route, or the regions' policy, goes back to what the plan observed
+)
+
+// PublishInput changes what the data plane runs in Regions: one Phase of the
+// plan. It is refused as stale when what the plan observed has moved by another
+// hand. An action publishes a phase once for the same regions: see Step.
 type PublishInput struct {
 	Subject
 	Action  string         `json:"action"`
@@ -55,6 +64,10 @@ type PublishInput struct {
 	Plan    promotion.Plan `json:"plan"`
 	Regions []string       `json:"regions"`
 }
+
+// Step names what is published at most once per action: the phase and its
+// regions.
+func (in PublishInput) Step() string { return in.Phase + "/" + strings.Join(in.Regions, ",") }
 
 // SnapshotRef names a published, signed snapshot.
 type SnapshotRef struct {
@@ -80,8 +93,19 @@ type Evidence struct {
 	Policy   artifact.Digest `json:"policy,omitempty"`
 }
 
-// OutcomeInput records how an action ended: "applied", "rejected", "expired",
-// "stale" or "failed".
+// Outcomes of an action.
+const (
+	Applied   = "applied"
+	Suggested = "suggested" // a tuning that was not asked to apply
+	Unchanged = "nothing"   // a tuning that found nothing to suggest; Cause says why
+	Rejected  = "rejected"
+	Expired   = "expired"
+	Stale     = "stale"
+	Failed    = "failed"
+)
+
+// OutcomeInput records how an action ended. Plan is empty for a tuning that
+// found nothing to suggest.
 type OutcomeInput struct {
 	Subject
 	Action   string              `json:"action"`
@@ -176,8 +200,8 @@ type ApplyInput struct {
 	Plan   artifact.Descriptor `json:"plan"`
 }
 
-// TuneResult is how a tuning ended: "suggested", "applied", "rejected",
-// "expired" or "nothing".
+// TuneResult is how a tuning ended; Reason says what was found, or why it ended
+// so.
 type TuneResult struct {
 	Action  string          `json:"action"`
 	Outcome string          `json:"outcome"`

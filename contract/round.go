@@ -26,6 +26,7 @@ type RunInput struct {
 	Params  round.Params        `json:"params"`
 	Round   int                 `json:"round"` // the next round to run
 	Base    artifact.Descriptor `json:"base"`
+	Metrics round.Metrics       `json:"metrics"` // last measured
 	Stopped bool                `json:"stopped"`
 }
 
@@ -75,6 +76,7 @@ type RegionInput struct {
 	Kind      round.Kind          `json:"kind"`
 	Region    string              `json:"region"`
 	Sites     int                 `json:"sites"`
+	Need      int                 `json:"need,omitempty"` // sites below which the round's quorum is out of reach; 0 means 1
 	Params    round.Params        `json:"params"`
 	Manifest  artifact.Descriptor `json:"manifest"`
 	Signature artifact.Descriptor `json:"signature"` // bundle over the manifest

@@ -29,7 +29,9 @@ func (a *app) postgres(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	opts.Logger = a.logger(c)
+	if opts.Logger, err = a.logger(ctx, c); err != nil {
+		return err
+	}
 	server, err := pgserver.Start(ctx, opts)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -128,7 +129,11 @@ func (a *app) start(ctx context.Context, o upOptions, w io.Writer) (_ *system, e
 	if s.plan, err = a.plan(c, layout); err != nil {
 		return nil, err
 	}
-	if s.group, err = supervise.New(layout.Path("logs"), a.logger(c)); err != nil {
+	log, err := a.logger(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if s.group, err = supervise.New(layout.Path("logs"), log); err != nil {
 		return nil, err
 	}
 	ranks := []struct {
@@ -136,8 +141,8 @@ func (a *app) start(ctx context.Context, o upOptions, w io.Writer) (_ *system, e
 		specs []supervise.Spec
 	}{
 		{"servers", s.backends(layout)},
-		{"control plane", s.plan.Control()},
-		{"data plane and sites", append(s.plan.DataPlane(), s.plan.Agents()...)},
+		{"the six services", []supervise.Spec{s.plan.API()}},
+		{"workers, runtimes, router and sites", slices.Concat(s.plan.Workers(), s.plan.DataPlane(), s.plan.Agents())},
 	}
 	for _, rank := range ranks {
 		fmt.Fprintf(w, "starting %s ...\n", rank.name)
@@ -174,6 +179,9 @@ func (a *app) plan(c config.Config, layout local.Layout) (local.Plan, error) {
 		return local.Plan{}, err
 	}
 	p := local.Plan{Layout: layout, Config: c, Bin: filepath.Dir(executable)}
+	if err := p.CheckPrograms(); err != nil {
+		return p, err
+	}
 	if !c.Set("POSTGRES_DSN") {
 		if p.PostgresDSN, err = embeddedDSN(layout.State); err != nil {
 			return p, err
@@ -190,7 +198,7 @@ func (a *app) plan(c config.Config, layout local.Layout) (local.Plan, error) {
 		}
 	}
 	if !c.Set("FABRIC_JWKS") {
-		if _, err := issuer.Open(layout.Path("issuer")); err != nil {
+		if _, err := issuer.Open(layout.Path("issuer"), c.Issuer); err != nil {
 			return p, err
 		}
 	}
@@ -220,6 +228,9 @@ func developmentKey(layout local.Layout) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(layout.Path("keys"), 0o700); err != nil {
+		return err
+	}
 	return cosign.GenerateKeyPair(layout.Path("keys"), "fabric", []byte(secret))
 }
 
@@ -233,7 +244,7 @@ func hospitals(layout local.Layout) ([]local.Site, error) {
 			return nil, err
 		}
 		file := filepath.Join(dir, "rows.csv")
-		if err := os.WriteFile(file, h.CSV, 0o600); err != nil {
+		if err := os.WriteFile(file, h.CSV(), 0o600); err != nil {
 			return nil, err
 		}
 		sites = append(sites, local.Site{Tenant: h.Tenant, ID: h.Site, Region: h.Region, Data: file})

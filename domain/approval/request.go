@@ -18,8 +18,10 @@ type Action struct {
 	Tenant      string          `json:"tenant"`
 	Summary     string          `json:"summary"` // one line for the approver
 	Environment string          `json:"environment"`
-	Plan        artifact.Digest `json:"plan"` // the plan that apply will run, byte for byte
-	Risk        int             `json:"risk"` // 0..100
+	Plan        artifact.Digest `json:"plan"`               // the plan that apply will run, byte for byte
+	Risk        int             `json:"risk"`               // 0..100
+	Loosens     bool            `json:"loosens,omitempty"`  // takes protection away, or cannot be told not to
+	Rollback    bool            `json:"rollback,omitempty"` // back to what served here before
 }
 
 // An Approver may vote. Key is the digest of the DER SPKI of the public key.
@@ -33,11 +35,12 @@ type Approver struct {
 // A Request opens a ballot.
 type Request struct {
 	Action     Action     `json:"action"`
-	Requester  string     `json:"requester"` // may not vote
-	Need       int        `json:"need"`      // distinct people that must approve
-	Roles      []string   `json:"roles"`     // roles that may vote
-	Approvers  []Approver `json:"approvers"` // eligible people when the ballot opened
-	Nonce      string     `json:"nonce"`     // issued once, named by every vote
+	Requester  string     `json:"requester"`       // may not vote
+	Need       int        `json:"need"`            // distinct people that must approve
+	Roles      []string   `json:"roles"`           // roles that may vote
+	Seats      [][]string `json:"seats,omitempty"` // the roles that may fill each of the Need seats; absent: any of Roles
+	Approvers  []Approver `json:"approvers"`       // eligible people when the ballot opened
+	Nonce      string     `json:"nonce"`           // issued once, named by every vote
 	OpenedAt   time.Time  `json:"openedAt"`
 	TTLSeconds int64      `json:"ttlSeconds"`
 }

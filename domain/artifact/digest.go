@@ -38,6 +38,15 @@ func ParseDigest(s string) (Digest, error) {
 // Hex returns the digits without the algorithm.
 func (d Digest) Hex() string { return strings.TrimPrefix(string(d), "sha256:") }
 
+// raw returns the 32 bytes, or none for the absent digest.
+func (d Digest) raw() []byte {
+	sum, err := hex.DecodeString(d.Hex())
+	if err != nil {
+		return nil
+	}
+	return sum
+}
+
 // Short returns enough of the digits for a person to tell digests apart.
 func (d Digest) Short() string {
 	if hex := d.Hex(); len(hex) >= 12 {

@@ -26,6 +26,7 @@ type Plan struct {
 	Diff        []Change         `json:"diff"` // for people: what changes
 	Risk        Risk             `json:"risk"`
 	Simulated   bool             `json:"simulated"`
+	Rollback    bool             `json:"rollback,omitempty"` // the version has served this environment before
 }
 
 // Observed is the world that the plan was made in.
@@ -57,14 +58,4 @@ type Change struct {
 	What string `json:"what"`
 	From string `json:"from"`
 	To   string `json:"to"`
-}
-
-// Risk is a score of 0..100 and what it was computed from, each in 0..1000.
-type Risk struct {
-	Score     int `json:"score"`
-	Reach     int `json:"reach"`
-	Reversal  int `json:"reversal"`
-	Class     int `json:"class"`
-	Uncertain int `json:"uncertain"`
-	Environ   int `json:"environ"`
 }

@@ -43,18 +43,19 @@ func Load(path string, environ []string) (Config, error) {
 	environment := env.ToMap(environ)
 	for _, f := range known {
 		text, ok := environment[f.Env]
-		file, fromFile := environment[f.Env+"_FILE"]
+		ok = ok && text != "" // an empty variable is an absent one
+		file := environment[f.Env+"_FILE"]
 		switch {
-		case fromFile && ok:
+		case file != "" && ok && f.Secret:
 			return Config{}, fmt.Errorf("%w: both %s and %s_FILE are set: unset one", ErrSetting, f.Env, f.Env)
-		case fromFile && f.Secret:
+		case file != "" && f.Secret:
 			content, err := os.ReadFile(file)
 			if err != nil {
 				return Config{}, fmt.Errorf("%w: %s_FILE: %w", ErrSetting, f.Env, err)
 			}
 			text, ok = strings.TrimSpace(string(content)), true
 		}
-		if ok && text != "" {
+		if ok {
 			values[f.Env], origin[f.Env] = text, FromEnv
 		}
 	}

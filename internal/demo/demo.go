@@ -35,7 +35,6 @@ var ErrShown = errors.New("the demonstration does not hold")
 type Options struct {
 	Out     io.Writer
 	Gateway string
-	Router  string
 	State   string // people's keys are kept below it
 	Trust   string // public key file of the fabric
 	Cosign  string // the stock cosign program; empty where there is none
@@ -80,7 +79,7 @@ func (d *Demo) as(tenant, name string, roles ...string) (person, error) {
 	if err != nil {
 		return person{}, err
 	}
-	client, err := v1.NewClient(d.Gateway, v1.WithHTTPClient(&http.Client{Timeout: time.Minute}), v1.WithToken(token), v1.WithFreshKeys())
+	client, err := v1.New(d.Gateway, token, &http.Client{Timeout: time.Minute})
 	return person{name, token, client}, err
 }
 

@@ -31,7 +31,7 @@ func (d *Demo) enrol(ctx context.Context) error {
 	if len(d.people) > 0 {
 		return nil
 	}
-	for _, p := range []struct{ name, role string }{{"mira", "model-owner"}, {"osei", "model-owner"}, {"lund", "risk"}, {"tanaka", "platform"}} {
+	for _, p := range []struct{ name, role string }{{"mira", "owner"}, {"osei", "owner"}, {"lund", "risk"}, {"tanaka", "platform"}} {
 		who, err := d.as(Consortium, p.name, "approver")
 		if err != nil {
 			return err
@@ -54,6 +54,9 @@ func (d *Demo) keyOf(name string) (*ecdsa.PrivateKey, string, error) {
 	path := filepath.Join(dir, name+".key")
 	password := []byte("the demonstration's people share a password")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, "", err
+		}
 		if err := cosign.GenerateKeyPair(dir, name, password); err != nil {
 			return nil, "", err
 		}

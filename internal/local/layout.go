@@ -21,6 +21,7 @@ var (
 	ErrPortInUse = errors.New("port is in use")
 	ErrStateDir  = errors.New("state directory cannot be used")
 	ErrRunning   = errors.New("another fabric up runs on this state directory")
+	ErrProgram   = errors.New("a program is missing")
 )
 
 // A Layout is where everything of one system is.

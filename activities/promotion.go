@@ -1,0 +1,191 @@
+package activities
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/promotion"
+	"github.com/atom-fabric/fabric/domain/routing"
+)
+
+// Why a plan cannot be applied.
+var (
+	ErrPlan       = errors.New("the plan is not the one of this action")
+	ErrVersion    = errors.New("the plan's version is not the registered one")
+	ErrSimulation = errors.New("what was made in simulation never serves production")
+)
+
+// A Promotion checks plans and records how actions ended.
+type Promotion struct {
+	Blobs      Blobs
+	Versions   Versions
+	Registry   Registry
+	Verifier   Verifier
+	Snapshots  Snapshots
+	Actions    Actions
+	Simulation bool          // this deployment is one of simulation
+	BallotTTL  time.Duration // how long approvers have
+	Now        func() time.Time
+}
+
+// CheckPlan says whether a plan fits the world, how risky it is and who must
+// agree. Where somebody must, the ballot's request is written, once: a second
+// run, and the check after the vote, return the first one's nonce and times.
+// It changes nothing else. Final: [contract.StalePlan] when what the plan
+// observed has moved, [contract.BadPackage] when its package does not verify
+// now, [contract.BadPlan] when it could never be applied.
+func (p *Promotion) CheckPlan(ctx context.Context, in contract.CheckInput) (contract.Checked, error) {
+	checked, err := p.check(ctx, in)
+	if err != nil {
+		return checked, within(err, "action %s", in.Action)
+	}
+	return checked, nil
+}
+
+func (p *Promotion) check(ctx context.Context, in contract.CheckInput) (contract.Checked, error) {
+	var out contract.Checked
+	if err := decode(ctx, p.Blobs, in.Plan.Digest, contract.BadPlan, &out.Plan); err != nil {
+		return out, err
+	}
+	plan := out.Plan
+	if plan.Kind != in.Kind || plan.Tenant != in.Tenant || plan.ModelID != in.ModelID {
+		return out, permanent(contract.BadPlan, ErrPlan)
+	}
+	if plan.Simulated && plan.Environment == promotion.Production {
+		return out, permanent(contract.BadPlan, ErrSimulation)
+	}
+	world, err := p.Snapshots.Latest(ctx)
+	if err != nil {
+		return out, err
+	}
+	if err := plan.Holds(world); err != nil {
+		return out, stale(err)
+	}
+	if err := p.subject(ctx, in, plan); err != nil {
+		return out, err
+	}
+	out.Risk = plan.Risk.Score
+	out.Request, err = p.request(ctx, in, plan, threshold(world, plan.Regions))
+	return out, err
+}
+
+// subject checks what the plan would bring about.
+func (p *Promotion) subject(ctx context.Context, in contract.CheckInput, plan promotion.Plan) error {
+	switch {
+	case plan.Kind == promotion.KindPromotion && plan.Version != nil:
+		return p.version(ctx, plan)
+	case plan.Kind == promotion.KindPolicy && plan.Policy != nil:
+		document, _, err := plan.Document()
+		if err == nil && document.Revision <= plan.Observed.Policy {
+			err = routing.ErrRevision
+		}
+		if err != nil {
+			return permanent(contract.BadPlan, err)
+		}
+		return nil
+	case plan.Kind == promotion.KindTuning && plan.Tuning != nil:
+		return nil
+	}
+	return permanent(contract.BadPlan, fmt.Errorf("kind %q: %w", in.Kind, ErrPlan))
+}
+
+// version checks that the plan's version is registered as it says, and that
+// its package is in the registry, signed as a package of this model. It was so
+// when it was registered; what a registry holds now is what regions will pull.
+func (p *Promotion) version(ctx context.Context, plan promotion.Plan) error {
+	registered, _, err := p.Versions.Version(ctx, plan.Tenant, plan.ModelID, plan.Version.Number)
+	if errors.Is(err, ErrNotFound) || err == nil && registered != *plan.Version {
+		return permanent(contract.BadPlan, fmt.Errorf("version %d of %s: %w", plan.Version.Number, plan.ModelID, ErrVersion))
+	}
+	if err != nil {
+		return err
+	}
+	said, err := checkPackage(ctx, p.Registry, p.Verifier, packageOf{
+		Repository: registered.Repository,
+		Package:    registered.Package,
+		Weights:    registered.Weights,
+		Tenant:     plan.Tenant,
+		Model:      plan.ModelID,
+	})
+	if err != nil {
+		return err
+	}
+	if said.Simulation && !p.Simulation && plan.Environment == promotion.Production {
+		return permanent(contract.BadPackage, ErrSimulation)
+	}
+	return nil
+}
+
+// request opens the ballot where one is needed.
+func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan promotion.Plan, threshold int) (approval.Request, error) {
+	approvers, err := p.Actions.Approvers(ctx, in.Tenant)
+	if err != nil {
+		return approval.Request{}, err
+	}
+	action := plan.Action(in.Action, in.Plan.Digest)
+	// The nonce ties votes to this ballot alone. Only the first one written counts.
+	req, err := approval.NewRequest(action, in.Requester, threshold, approvers, rand.Text(), p.Now().UTC(), p.BallotTTL)
+	if err != nil {
+		return req, permanent(contract.BadPlan, err)
+	}
+	if req.Need == 0 {
+		return req, nil
+	}
+	// If we crash after this line, the ballot is found open, with its nonce.
+	opened, err := p.Actions.OpenBallot(ctx, req)
+	if err != nil {
+		return req, err
+	}
+	if opened.Action.Plan != in.Plan.Digest {
+		return opened, permanent(contract.BadPlan, fmt.Errorf("its ballot is about plan %s: %w", opened.Action.Plan.Short(), ErrPlan))
+	}
+	return opened, nil
+}
+
+// threshold is the strictest of the regions' policies. Without one, everything
+// in production needs somebody.
+func threshold(world routing.Snapshot, regions []string) int {
+	lowest := 101
+	for _, region := range regions {
+		if document, ok := world.Policy(region); ok {
+			lowest = min(lowest, document.Threshold)
+		} else {
+			lowest = 0
+		}
+	}
+	if lowest > 100 {
+		return 0
+	}
+	return lowest
+}
+
+// RecordOutcome ends an action. Idempotent: ended once; a later end changes
+// nothing.
+func (p *Promotion) RecordOutcome(ctx context.Context, in contract.OutcomeInput) (contract.Nothing, error) {
+	var plan promotion.Plan
+	if in.Plan != "" {
+		if err := decode(ctx, p.Blobs, in.Plan, contract.BadPlan, &plan); err != nil {
+			// An action that failed because its plan cannot be read ends all the same.
+			if in.Outcome == contract.Applied || !final(err) {
+				return contract.Nothing{}, within(err, "action %s", in.Action)
+			}
+		}
+	}
+	if err := p.Actions.RecordOutcome(ctx, in, plan); err != nil {
+		return contract.Nothing{}, within(err, "action %s", in.Action)
+	}
+	return contract.Nothing{}, nil
+}
+
+// stale makes what a plan's check said final.
+func stale(err error) error {
+	if errors.Is(err, promotion.ErrStale) {
+		return permanent(contract.StalePlan, err)
+	}
+	return permanent(contract.BadPlan, err)
+}

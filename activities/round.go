@@ -1,0 +1,149 @@
+package activities
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/model"
+	"github.com/atom-fabric/fabric/domain/round"
+)
+
+// Why a round cannot begin.
+var (
+	ErrConsent = errors.New("features may not be used")
+	ErrSites   = errors.New("too few sites or regions take part")
+)
+
+// A Round begins and ends rounds and runs.
+type Round struct {
+	Blobs      Blobs
+	Rounds     Rounds
+	Simulation bool // what is trained here is marked, and production refuses it
+}
+
+// PlanRound decides what a round will do and writes it down once: the consent
+// of every feature, the sites that take part, the weights that it starts from.
+// Idempotent: the first plan that was written is the plan; a second run
+// returns it, even if sites have enrolled or consent was given meanwhile.
+// Final: [contract.NoConsent] naming the features, [contract.NoSites].
+func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract.RoundPlan, error) {
+	begun, _, ok, err := r.Rounds.Begun(ctx, in.Tenant, in.Run, in.Number)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	if ok {
+		return r.plan(ctx, in, begun)
+	}
+	features, err := r.consented(ctx, in)
+	if err != nil {
+		return contract.RoundPlan{}, err
+	}
+	sites, err := r.Rounds.ActiveSites(ctx, in.Tenants)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	cohort := round.CohortOf(sites)
+	if len(sites) < max(in.Params.Quorum, 1) || len(cohort) < max(in.Params.QuorumRegions, 1) {
+		err := fmt.Errorf("%d sites in %d regions are enrolled, %d in %d are needed: %w",
+			len(sites), len(cohort), in.Params.Quorum, in.Params.QuorumRegions, ErrSites)
+		return contract.RoundPlan{}, permanent(contract.NoSites, about(in.Run, in.Number, err))
+	}
+	if in.Base.Digest == "" {
+		// A crash after this line leaves a blob that the next run puts again.
+		if in.Base, err = keepTensors(ctx, r.Blobs, model.Initial(in.Params.Model, in.Params.Seed)); err != nil {
+			return contract.RoundPlan{}, about(in.Run, in.Number, err)
+		}
+	}
+	manifest, err := keep(ctx, r.Blobs, artifact.MediaTypeManifest, round.Manifest{
+		Run:        in.Run,
+		Number:     in.Number,
+		Kind:       in.Kind,
+		Tenant:     in.Tenant,
+		ModelID:    in.ModelID,
+		Base:       in.Base,
+		Params:     in.Params,
+		Features:   features,
+		Cohort:     cohort,
+		CohortRoot: round.CohortRoot(sites),
+		Simulation: r.Simulation,
+		TraceID:    in.TraceID,
+	})
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	// Until here nothing but blobs exists. If we crash after the next line, the
+	// round is found begun, with this manifest.
+	begun, err = r.Rounds.BeginRound(ctx, in, manifest, sites)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	return r.plan(ctx, in, begun)
+}
+
+// plan reads what was written: it may be the manifest of an earlier run.
+func (r *Round) plan(ctx context.Context, in contract.RoundInput, begun artifact.Descriptor) (contract.RoundPlan, error) {
+	var manifest round.Manifest
+	if err := decode(ctx, r.Blobs, begun.Digest, contract.BadPlan, &manifest); err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	return contract.RoundPlan{Manifest: begun, Base: manifest.Base, Cohort: manifest.Cohort}, nil
+}
+
+// consented returns the features of every tenant by tenant and id, or says
+// which of them may not be used. A run takes statistics, trains and evaluates,
+// so it must be allowed all three: it never begins what it could not go on with.
+func (r *Round) consented(ctx context.Context, in contract.RoundInput) ([]round.FeatureRef, error) {
+	known, err := r.Rounds.ConsentedFeatures(ctx, in.Tenant, in.Tenants, in.Params.Features)
+	if err != nil {
+		return nil, about(in.Run, in.Number, err)
+	}
+	var refused []string
+	for _, refusal := range catalog.Refusals(known, in.Tenant, in.Tenants, in.Params.Features, catalog.Purposes()...) {
+		refused = append(refused, refusal.Error())
+	}
+	if len(in.Params.Features) == 0 {
+		refused = append(refused, "no feature is named")
+	}
+	if len(refused) > 0 {
+		err := fmt.Errorf("%w: %s", ErrConsent, strings.Join(refused, "; "))
+		return nil, permanent(contract.NoConsent, about(in.Run, in.Number, err))
+	}
+	refs := make([]round.FeatureRef, 0, len(known))
+	for _, f := range known {
+		refs = append(refs, round.FeatureRef{Tenant: f.Tenant, Feature: f.ID, Fingerprint: f.Fingerprint})
+	}
+	slices.SortFunc(refs, func(a, b round.FeatureRef) int {
+		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Feature, b.Feature))
+	})
+	return refs, nil
+}
+
+// CloseRound writes the end of a round. Idempotent: written once.
+func (r *Round) CloseRound(ctx context.Context, in contract.CloseRoundInput) (contract.RoundResult, error) {
+	if err := r.Rounds.CloseRound(ctx, in); err != nil {
+		return contract.RoundResult{}, about(in.Run, in.Number, err)
+	}
+	return contract.RoundResult{
+		Number:  in.Number,
+		Base:    in.Base,
+		Weights: in.Weights,
+		Metrics: in.Metrics,
+		Version: in.Version,
+		Cause:   in.Cause,
+	}, nil
+}
+
+// CloseRun writes the end of a run. Idempotent: written once.
+func (r *Round) CloseRun(ctx context.Context, in contract.CloseRunInput) (contract.RunResult, error) {
+	if err := r.Rounds.CloseRun(ctx, in); err != nil {
+		return contract.RunResult{}, within(err, "run %s", in.Run)
+	}
+	return in.RunResult, nil
+}

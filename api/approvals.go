@@ -1,0 +1,150 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+)
+
+// Inbox is what approvers look at and vote in: part of I.1.5. It carries votes
+// and judges none: a vote counts by its own signature.
+type Inbox struct {
+	b         *Border
+	approvals Approvals
+	workflows Workflows
+	recall    Idempotency
+}
+
+// NewInbox returns the service.
+func NewInbox(b *Border, p Ports) *Inbox {
+	return &Inbox{b: b, approvals: p.Approvals, workflows: p.Workflows, recall: p.Idempotency}
+}
+
+// Mount implements [Service].
+func (s *Inbox) Mount(r gin.IRouter) {
+	s.b.mount(r, "listApprovers", s.approvers)
+	s.b.mount(r, "addApprover", s.add)
+	s.b.mount(r, "listApprovals", s.list)
+	s.b.mount(r, "getApproval", s.get)
+	s.b.mount(r, "castVote", s.vote)
+}
+
+func (s *Inbox) approvers(c *gin.Context, k call) error {
+	found, err := s.approvals.Approvers(c.Request.Context(), k.Tenant)
+	if err != nil {
+		return err
+	}
+	return s.b.send(c, http.StatusOK, v1.ApproverList{Items: views(found, approverView), Simulated: k.Simulated})
+}
+
+func (s *Inbox) add(c *gin.Context, k call) error {
+	var in v1.ApproverRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	if !slices.Contains(approval.Roles(), in.Role) {
+		return badParams.at("/role", fmt.Sprintf("must be one of %v", approval.Roles()))
+	}
+	key, err := artifact.ParsePublicKey([]byte(in.PublicKey))
+	if err != nil {
+		return badKey.at("/public_key", artifact.ErrKey.Error())
+	}
+	text, err := canonicalKey(in.PublicKey)
+	if err != nil {
+		return badKey.at("/public_key", artifact.ErrKey.Error())
+	}
+	approver := approval.Approver{Name: in.Name, Role: in.Role, Key: artifact.KeyID(key), PublicKey: text}
+	answer, err := s.approvals.AddApprover(c.Request.Context(), k.command, approver,
+		replying(http.StatusCreated, func(a approval.Approver) any { return approverView(a) }))
+	return s.b.done(c, answer, err)
+}
+
+func (s *Inbox) list(c *gin.Context, k call) error {
+	p, err := page(c)
+	if err != nil {
+		return err
+	}
+	if at, _, ok := strings.Cut(p.After, "|"); p.After != "" {
+		if _, err := time.Parse(time.RFC3339Nano, at); !ok || err != nil {
+			return invalidRequest.at("query:cursor", "is none that a page gave")
+		}
+	}
+	ballots, err := s.approvals.Ballots(c.Request.Context(), k.Caller, approval.Outcome(c.Query("state")), p)
+	if err != nil {
+		return err
+	}
+	ballots, next := paged(p, ballots, func(b approval.Ballot) string {
+		return b.Request.OpenedAt.UTC().Format(time.RFC3339Nano) + "|" + b.Request.Action.ID
+	})
+	return s.b.send(c, http.StatusOK, v1.BallotPage{Items: views(ballots, ballotView), Next: next, Simulated: k.Simulated})
+}
+
+func (s *Inbox) get(c *gin.Context, k call) error {
+	ballot, err := s.approvals.Ballot(c.Request.Context(), k.Caller, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	view := ballotView(ballot)
+	view.Simulated = k.Simulated
+	return s.b.send(c, http.StatusOK, view)
+}
+
+// vote carries a vote to its ballot. The workflow knows the vote by what was
+// signed, so sending it twice is sending it once, whatever the key says.
+func (s *Inbox) vote(c *gin.Context, k call) error {
+	var in v1.VoteRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	if _, err := artifact.ParseBundle([]byte(in.Bundle)); err != nil {
+		return &Problem{Kind: badVote, Detail: "the bundle is not a Sigstore bundle v0.3 with one DSSE signature", Err: err}
+	}
+	ctx, id := c.Request.Context(), c.Param("id")
+	if _, err := s.approvals.Ballot(ctx, k.Caller, id); err != nil {
+		return err // of another tenant, or of nobody
+	}
+	ballot, err := s.workflows.Vote(ctx, id, contract.SignedVote{Bundle: in.Bundle})
+	if errors.Is(err, ErrNotFound) {
+		return closed.because("the ballot is over")
+	}
+	if err != nil {
+		return err
+	}
+	answer, err := replying(http.StatusOK, func(b approval.Ballot) any { return ballotView(b) })(ballot)
+	if err == nil && k.command.KeyHash != "" {
+		answer, err = s.recall.Keep(ctx, k.command, answer)
+	}
+	return s.b.done(c, answer, err)
+}
+
+func approverView(a approval.Approver) v1.Approver {
+	return v1.Approver{Name: a.Name, Role: a.Role, Key: string(a.Key), PublicKey: a.PublicKey}
+}
+
+func ballotView(b approval.Ballot) v1.Ballot {
+	r, a := b.Request, b.Request.Action
+	return v1.Ballot{
+		ID: a.ID, Kind: a.Kind, Tenant: a.Tenant, Summary: a.Summary, Environment: a.Environment,
+		PlanDigest: string(a.Plan), Risk: a.Risk, Requester: r.Requester, Need: r.Need,
+		Roles: append([]string{}, r.Roles...), Approvers: views(r.Approvers, approverView), Nonce: r.Nonce,
+		OpenedAt: r.OpenedAt, ExpiresAt: r.Expires(), Outcome: v1.BallotOutcome(b.Outcome),
+		Votes: views(b.Votes, voteView), Refused: views(b.Refused, voteView),
+	}
+}
+
+func voteView(v approval.Vote) v1.Vote {
+	return v1.Vote{
+		Approver: v.Approver, Role: v.Role, Approve: v.Approve, Reason: v.Reason,
+		Refused: v.Refused, Statement: string(v.Statement), At: v.At,
+	}
+}

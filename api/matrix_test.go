@@ -1,0 +1,145 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/api/apitest"
+	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+)
+
+// owned fills a fabric with one of everything that tenant b has.
+func owned(t *testing.T) *served {
+	s := governed(t)
+	feature(s.fabric, "b", "f1", "{}")
+	s.fabric.RunRows["run-1"] = api.Run{ID: "run-1", Tenant: "b", ModelID: "m", Status: "running", CreatedAt: apitest.Epoch}
+	m := s.fabric.ModelRows["t1/m"]
+	m.Tenant, m.Versions[0].Tenant = "b", "b"
+	for _, part := range pack(t, "b", nil).parts {
+		s.fabric.Registry[artifact.DigestOf(part.text)] = part.text
+		if part.name == "manifest" {
+			m.Versions[0].Package = artifact.Describe("application/vnd.oci.image.manifest.v1+json", part.text)
+		}
+	}
+	s.fabric.ModelRows = map[string]api.Model{"b/m": m}
+	for _, v := range []string{"w", "b"} {
+		s.fabric.Keep("x", []byte(v))
+	}
+	for kind, id := range map[string]string{"promotion": "promote-1", "policy": "policy-1", "tuning": "tune-1"} {
+		s.fabric.ActionRows[id] = api.Action{ID: id, Kind: kind, Tenant: "b", Environment: "dev", State: "started", CreatedAt: apitest.Epoch}
+	}
+	ballot(s, "promote-1", apitest.Epoch, approval.Pending)
+	b := s.fabric.BallotRows["promote-1"]
+	b.Request.Action.Tenant = "b"
+	s.fabric.BallotRows["promote-1"] = b
+	s.fabric.TrialRows["b/m"] = []api.Trial{{Run: "run-1", Status: "completed"}}
+	return s
+}
+
+// Every operation of the document is here, or among those that name nobody's
+// rows. The test reads the document, so a new operation fails it.
+func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
+	s := owned(t)
+	key, _ := newKey(t)
+	digest := string(artifact.DigestOf(nil))
+	policyBody := `{"document":{"revision":2,"threshold":1,"rules":[],"weights":{"latency":1,"cost":1,"fabric":1,"locality":1}}}`
+	vote, err := json.Marshal(v1.VoteRequest{Bundle: signedVote(t, key)})
+	require.NoError(t, err)
+	calls := map[string]struct{ path, body string }{ // of tenant b's things
+		"registerFeature": {"/features/register", `{"tenant":"b","feature_id":"f1","schema":{},"consented":true}`},
+		"listFeatures":    {"/features/b", ""},
+		"withdrawConsent": {"/features/b/f1/withdraw", ""},
+		"getRun":          {"/train/status/run-1", ""},
+		"listRuns":        {"/train/runs?tenant=b", ""},
+		"stopRun":         {"/train/runs/run-1/stop", `{}`},
+		"listSites":       {"/sites?tenant=b", ""},
+		"listModels":      {"/models?tenant=b", ""},
+		"getModel":        {"/models/m", ""},
+		"downloadModel":   {"/models/m/download", ""},
+		"getModelBundle":  {"/models/m/bundle", ""},
+		"promoteModel":    {"/models/m/promotions", `{"version":1,"environment":"dev"}`},
+		"getPromotion":    {"/promotions/promote-1", ""},
+		"listPolicies":    {"/policies?tenant=b", ""},
+		"proposePolicy":   {"/policies/proposals?tenant=b", policyBody},
+		"getRollout":      {"/policies/rollouts/policy-1", ""},
+		"listApprovers":   {"/approvers?tenant=b", ""},
+		"addApprover":     {"/approvers?tenant=b", `{"name":"x","role":"owner","public_key":"x"}`},
+		"listApprovals":   {"/approvals?tenant=b", ""},
+		"getApproval":     {"/approvals/promote-1", ""},
+		"castVote":        {"/approvals/promote-1/votes", string(vote)},
+		"auditLeaves":     {"/audit/leaves?tenant=b", ""},
+		"getScorecard":    {"/scorecards/m", ""},
+		"suggestTuning":   {"/tuning/suggestions", `{"model_id":"m","environment":"dev"}`},
+		"getSuggestion":   {"/tuning/suggestions/tune-1", ""},
+		"getBlob":         {"/blobs/" + string(artifact.DigestOf([]byte("w"))), ""},
+		"submitUpdate":    {"/rounds/run-1/1/submissions", `{"examples":1,"metrics":{"evaluated":1,"correct":1,"loss_micros":1},"bundle":"{}"}`},
+	}
+	elsewhere := map[string]string{ // why an operation is not in the table
+		"startRun":        "others take part by consent: TestARunBeginsOnlyIfItCould",
+		"uploadModel":     "its tenant is in the signed statement: TestAPackageThatIsRefusedLeavesNothing",
+		"putBlob":         "content by digest: TestAnUpdateIsKeptOnlyAsItsDigestSays",
+		"siteWork":        "of the token's site",
+		"enrolSite":       "the FEDERATION_TOKEN is for every tenant",
+		"invoke":          "the router's own matrix",
+		"routerActive":    "no tenant's",
+		"getSnapshot":     "no tenant's",
+		"auditCheckpoint": "no tenant's",
+		"auditProof":      "hashes only",
+		"health":          "no tenant's",
+		"metrics":         "no tenant's",
+	}
+	all := s.as("a", "data-scientist", "operator", "approver", "auditor", "admin", "data-plane")
+	site := s.asSite("a", "s1")
+	missing := strings.NewReplacer("run-1", "run-0", "promote-1", "promote-0", "policy-1", "policy-0", "tune-1", "tune-0",
+		"/m", "/none", "/f1", "/none", `"m"`, `"none"`, "/b", "/c", "=b", "=c", `"b"`, `"c"`, digest, digest)
+	before := fmt.Sprint(s.fabric.Leaves, s.fabric.Features, s.fabric.ActionRows, s.fabric.Stops, s.fabric.Votes)
+	seen := 0
+	for _, item := range document(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			seen++
+			call, ok := calls[op.OperationID]
+			if !ok {
+				require.Contains(t, elsewhere, op.OperationID, "an operation that nobody looked at")
+				continue
+			}
+			t.Run(op.OperationID, func(t *testing.T) {
+				s := s.in(t)
+				auth := all
+				if op.Extensions["x-access"] == "site" {
+					auth = site
+				}
+				var body any
+				if call.body != "" {
+					body = call.body
+				}
+				theirs := s.do(method, call.path, body, auth, header("Idempotency-Key", "k-"+op.OperationID)).is(404, "not_found")
+				// What exists for another answers as what exists for nobody.
+				if call.body != "" && op.OperationID != "castVote" { // base64 is not to be touched
+					body = missing.Replace(call.body)
+				}
+				nobodys := s.do(method, missing.Replace(call.path), body, auth, header("Idempotency-Key", "n-"+op.OperationID)).is(404, "not_found")
+				one, two := into[v1.Problem](theirs), into[v1.Problem](nobodys)
+				one.Instance, two.Instance = "", ""
+				require.Equal(t, two, one)
+			})
+		}
+	}
+	require.Equal(t, seen, len(calls)+len(elsewhere))
+	require.Equal(t, before, fmt.Sprint(s.fabric.Leaves, s.fabric.Features, s.fabric.ActionRows, s.fabric.Stops, s.fabric.Votes))
+
+	// And the table is not green because nothing works: tenant b finds its own.
+	own := s.as("b", "data-scientist", "operator", "approver", "auditor", "admin")
+	for id, call := range calls {
+		if call.body == "" && id != "withdrawConsent" && id != "getBlob" {
+			s.do(http.MethodGet, call.path, nil, own).is(200)
+		}
+	}
+}

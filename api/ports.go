@@ -1,0 +1,492 @@
+// Package api speaks HTTP: it knows who asks, checks what is asked against
+// openapi.yaml and the domain's rules, hands it to a port, and answers with a
+// value of the contract or a problem document.
+//
+// Invariant: an answer that says something was done is written in the same
+// transaction as what was done, so the same request sent twice is done once
+// and answered the same. Nothing of another tenant is ever told apart from
+// nothing at all.
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/site"
+)
+
+// What ports say. An adapter may wrap them; anything else that it returns is
+// an internal failure, of which the caller learns the trace id only.
+var (
+	ErrNotFound    = errors.New("not found")                          // absent, or of another tenant
+	ErrConflict    = errors.New("conflicts with what exists")         // e.g. a second key of a site
+	ErrInProgress  = errors.New("a request with this key is running") // its transaction is open
+	ErrKeyReuse    = errors.New("key was used for another request")   // other fingerprint
+	ErrStale       = errors.New("the world has moved since then")     // a plan that no longer holds
+	ErrClosed      = errors.New("closed")                             // stage or ballot takes no more
+	ErrUnavailable = errors.New("not available now")                  // a dependency is away; try again
+	ErrUnverified  = errors.New("does not verify")                    // bundle, signature, digest
+)
+
+// A Caller is who asks. Tenant scopes every row that a port may touch: an
+// adapter uses it for row-level security and nothing else decides visibility.
+type Caller struct {
+	Tenant      string
+	Subject     string // "sub" of the token; "simulated" for a simulated caller; the site's id for a site
+	Roles       []string
+	Simulated   bool
+	TraceID     string // 32 hex digits
+	Traceparent string // W3C, of the request's span; kept in the outbox row
+}
+
+// A Command is a caller's wish to change something, once. With an empty
+// KeyHash nothing is remembered (simulated callers may leave the key out).
+type Command struct {
+	Caller
+	Operation   string          // operationId of openapi.yaml
+	KeyHash     artifact.Digest // of the Idempotency-Key; the key itself is never kept
+	Fingerprint artifact.Digest // of method, path and body
+}
+
+// An Answer is what a command is answered with, kept for an exact replay.
+type Answer struct {
+	Status   int
+	Body     json.RawMessage
+	Replayed bool // it was stored by an earlier request
+}
+
+// A Reply makes the answer from what was written. The adapter calls it inside
+// the transaction, at most once, and stores the answer in it when there is a
+// key. An error rolls everything back.
+type Reply[T any] func(written T) (Answer, error)
+
+// A Start is a workflow to start after the commit: a row of the outbox, in the
+// transaction of the command. Input is encoded with encoding/json.
+type Start struct {
+	Workflow   string // type name, of contract
+	ID         string // workflow id, of contract
+	Queue      string
+	Input      any
+	Summary    string // one line for the Temporal Web UI; nothing personal
+	Attributes Attributes
+}
+
+// Attributes are the search attributes of a start; the JSON names are those of
+// contract.Attr*.
+type Attributes struct {
+	Tenant   string `json:"FabricTenant,omitempty"`
+	Model    string `json:"FabricModel,omitempty"`
+	Stage    string `json:"FabricStage,omitempty"`
+	Approval string `json:"FabricApproval,omitempty"`
+	Risk     *int64 `json:"FabricRisk,omitempty"`
+}
+
+// A Page asks for at most Limit items after the item whose key is After (empty:
+// from the start). The order is the method's; the key is named there.
+type Page struct {
+	After string
+	Limit int // 1..201
+}
+
+// Every method below that takes a Command is one transaction that holds the
+// idempotency row (tenant, operation, key hash, fingerprint, answer), the change, the
+// audit leaf named in its comment, and the outbox row if there is a Start.
+// With a KeyHash it inserts the idempotency row first (on conflict do nothing):
+// found done and the same fingerprint -> the stored Answer with Replayed and
+// no change; another fingerprint -> ErrKeyReuse; still open after 2 s ->
+// ErrInProgress. Leaves carry the Caller's tenant, subject, trace id and
+// simulated mark.
+
+// Idempotency remembers answers.
+type Idempotency interface {
+	// Recall returns the stored answer of the same command, if there is one.
+	// It is asked before any check whose result may have changed meanwhile.
+	Recall(ctx context.Context, cmd Command) (Answer, bool, error)
+	// Keep stores the answer of a command whose effect is idempotent by itself
+	// and was done elsewhere (a vote). It returns the answer that is stored now.
+	Keep(ctx context.Context, cmd Command, answer Answer) (Answer, error)
+}
+
+// Catalog keeps features and consent.
+type Catalog interface {
+	// Register writes the feature as the version that follows the newest one of
+	// the same id when schema or fingerprint differ, else leaves the version as
+	// it is, and records the consent given. feature.Tenant is cmd.Tenant;
+	// feature.Version, Registered and the times of Consent are set by the
+	// adapter. Leaf: feature.registered, "feature/<tenant>/<id>", fingerprint.
+	Register(ctx context.Context, cmd Command, feature catalog.Feature, reply Reply[catalog.Feature]) (Answer, error)
+	// Withdraw ends the consent of a feature; twice is once. ErrNotFound.
+	// Leaf: consent.withdrawn.
+	Withdraw(ctx context.Context, cmd Command, feature string, reply Reply[catalog.Feature]) (Answer, error)
+	// Features returns the newest version of each feature of the caller's
+	// tenant, by id (the key).
+	Features(ctx context.Context, caller Caller, page Page) ([]catalog.Feature, error)
+	// ConsentedFeatures returns the newest version of the named features (none
+	// named: all) of the tenants, by tenant and id, with consent as grantee
+	// sees it now. It is the same as the activities' port: it crosses tenants
+	// on purpose and is never served as such.
+	ConsentedFeatures(ctx context.Context, grantee string, tenants, features []string) ([]catalog.Feature, error)
+}
+
+// Runs keeps training runs and their rounds.
+type Runs interface {
+	// StartRun writes the run as "accepted" with its start.
+	// Leaf: run.accepted, "run/<id>".
+	StartRun(ctx context.Context, cmd Command, run Run, start Start, reply Reply[Run]) (Answer, error)
+	// RecordStop notes that a stop was asked for. ErrNotFound.
+	// Leaf: run.stop_requested.
+	RecordStop(ctx context.Context, cmd Command, run, reason string, reply Reply[Run]) (Answer, error)
+	// Run returns a run of the caller's tenant with its rounds by number.
+	Run(ctx context.Context, caller Caller, id string) (Run, error)
+	// Runs returns runs without rounds, newest first; the key is the id, which
+	// sorts by time (page.After: ids below it).
+	Runs(ctx context.Context, caller Caller, page Page) ([]Run, error)
+}
+
+// A Run is a training run as its owner sees it. Status is "accepted",
+// "running", "completed", "stopped" or "failed".
+type Run struct {
+	ID        string
+	Tenant    string
+	ModelID   string
+	Tenants   []string
+	Params    round.Params
+	Requester string
+	Status    string
+	Cause     string
+	Metrics   round.Metrics // of the last evaluation
+	Weights   artifact.Digest
+	Version   int // registered version, 0 for none yet
+	Rounds    []Round
+	CreatedAt time.Time
+	EndedAt   *time.Time
+	Simulated bool
+	TraceID   string
+}
+
+// A Round is one round of a run. Status is "open", "closed" or "failed".
+type Round struct {
+	Number    int
+	Kind      round.Kind
+	Status    string
+	Cause     string
+	Manifest  artifact.Digest
+	Weights   artifact.Digest
+	Metrics   round.Metrics
+	Regions   []RoundRegion // by name
+	StartedAt time.Time
+	EndedAt   *time.Time
+}
+
+// A RoundRegion is a region's part of a round.
+type RoundRegion struct {
+	Region  string
+	Counts  round.Counts
+	Dropped []string // sites that were refused, each with the reason
+	Cause   string
+}
+
+// Sites keeps the sites and what they are asked to do. The tenant of a site
+// may differ from the tenant that owns the run: stages and submissions belong
+// to the owner, and these methods cross that line for exactly the stages whose
+// cohort holds the site.
+type Sites interface {
+	// Enrol writes the site once; the same key again is the same site, another
+	// key under its name is ErrConflict. EnrolledAt is set by the adapter.
+	// Leaf (first time): site.enrolled, "site/<tenant>/<id>", digest of the key.
+	Enrol(ctx context.Context, caller Caller, s site.Site) (site.Site, error)
+	// Site returns an enrolled site. ErrNotFound.
+	Site(ctx context.Context, tenant, id string) (site.Site, error)
+	// Sites returns the sites of the caller's tenant, by id (the key).
+	Sites(ctx context.Context, caller Caller, page Page) ([]site.Site, error)
+	// ActiveSites returns the enrolled sites of the tenants, by tenant and id
+	// (the same as the activities' port).
+	ActiveSites(ctx context.Context, tenants []string) ([]site.Site, error)
+	// Work returns the open stages whose cohort holds the site and that it has
+	// not answered, by run and number. It returns as soon as there is one, else
+	// nothing after wait. It notes that the site was seen.
+	Work(ctx context.Context, tenant, id string, wait time.Duration) ([]Work, error)
+	// Stage returns an open stage of the site, answered or not. ErrNotFound
+	// when the site is not in it, ErrClosed when it takes no more submissions.
+	Stage(ctx context.Context, tenant, id, run string, number int) (Work, error)
+	// Readable returns the descriptor of the base weights under digest when an
+	// open stage of the site starts from them. ErrNotFound otherwise.
+	Readable(ctx context.Context, tenant, id string, digest artifact.Digest) (artifact.Descriptor, error)
+	// Submit writes the site's answer once, and wakes whoever waits for the
+	// stage. The same statement again is a success; another one is ErrConflict.
+	// ErrClosed when the stage was closed. Leaf: submission.accepted or
+	// submission.rejected, "round/<run>/<n>", digest of the statement.
+	Submit(ctx context.Context, caller Caller, s Submission) error
+}
+
+// Work is one open stage that a site is in.
+type Work struct {
+	Stage     contract.StageRef   // Subject.Tenant is the owner of the run
+	Manifest  artifact.Descriptor // blob of the round manifest
+	Signature artifact.Descriptor // blob of the bundle over it
+	Base      artifact.Descriptor
+	Deadline  time.Time
+}
+
+// A Submission is a site's answer in a stage. Update is empty in a round that
+// only evaluates, Reason is set for one that was refused.
+type Submission struct {
+	Stage     contract.StageRef
+	Tenant    string // of the site
+	Site      string
+	Update    artifact.Descriptor
+	Metrics   round.Metrics
+	Bundle    artifact.Descriptor // blob of the site's signed statement
+	Statement artifact.Digest     // digest of the bundle's payload
+	Reason    string
+}
+
+// Models keeps models and their versions.
+type Models interface {
+	// Models returns the models of the caller's tenant without versions, by id
+	// (the key).
+	Models(ctx context.Context, caller Caller, page Page) ([]Model, error)
+	// Model returns a model with its versions, newest first, at most 100.
+	Model(ctx context.Context, caller Caller, id string) (Model, error)
+	// ModelVersion returns a version; number 0 is the newest. ErrNotFound.
+	ModelVersion(ctx context.Context, caller Caller, id string, number int) (ModelVersion, error)
+	// RegisterUpload gives an uploaded, verified package the next number of its
+	// model, once per package. Leaf: model.uploaded, "model/<tenant>/<id>/<n>", package digest.
+	RegisterUpload(ctx context.Context, cmd Command, version ModelVersion, reply Reply[ModelVersion]) (Answer, error)
+}
+
+// A Model is what versions are versions of.
+type Model struct {
+	Tenant    string
+	ID        string
+	Latest    int            // newest version number
+	Champions map[string]int // environment -> version that was promoted there
+	Versions  []ModelVersion
+	CreatedAt time.Time
+}
+
+// A ModelVersion is a verified package.
+type ModelVersion struct {
+	Tenant       string
+	ModelID      string
+	Number       int
+	Repository   string
+	Package      artifact.Descriptor // the OCI manifest
+	Weights      artifact.Descriptor
+	Bundle       artifact.Descriptor // blob of the bundle over the package
+	Run          string              // empty for an upload
+	Round        int
+	Metrics      round.Metrics
+	RegisteredAt time.Time
+	Simulated    bool // made for a simulated caller: never production
+}
+
+// Actions keeps promotions, policy rollouts and tunings.
+type Actions interface {
+	// SavePlan writes the action as "planned". A planned action with the same
+	// tenant, kind and plan digest is the same one: it keeps its id.
+	// Leaf: <kind>.planned, "<kind>/<id>", plan digest.
+	SavePlan(ctx context.Context, cmd Command, action Action, reply Reply[Action]) (Answer, error)
+	// Planned returns the planned action with this plan. ErrNotFound;
+	// ErrConflict when it was started already.
+	Planned(ctx context.Context, caller Caller, kind string, plan artifact.Digest) (Action, error)
+	// Apply moves a planned action to "started", with its start; Requester
+	// becomes cmd.Subject. ErrConflict when it is not planned any more.
+	// Leaf: <kind>.started.
+	Apply(ctx context.Context, cmd Command, id string, start Start, reply Reply[Action]) (Answer, error)
+	// Begin writes an action that needs no plan beforehand as "started".
+	// Leaf: <kind>.started.
+	Begin(ctx context.Context, cmd Command, action Action, start Start, reply Reply[Action]) (Answer, error)
+	// Action returns an action of the caller's tenant and of this kind.
+	Action(ctx context.Context, caller Caller, kind, id string) (Action, error)
+	// Policies returns the policy revisions that were rolled out, newest first;
+	// the key is the revision as decimal text (page.After: revisions below it).
+	Policies(ctx context.Context, page Page) ([]PolicyRevision, error)
+}
+
+// Kinds of action.
+const (
+	KindPromotion = "promotion"
+	KindPolicy    = "policy"
+	KindTuning    = "tuning"
+)
+
+// An Action is a promotion, a policy rollout or a tuning. State is "planned",
+// "started", or an outcome of contract.OutcomeInput or contract.TuneResult.
+type Action struct {
+	ID          string // "promote-<uuid>", "policy-<uuid>", "tune-<uuid>"
+	Kind        string
+	Tenant      string
+	ModelID     string
+	Environment string
+	Requester   string
+	Plan        artifact.Descriptor // blob of a promotion.Plan; empty for a tuning
+	Risk        int
+	Need        int // approvals
+	State       string
+	Cause       string
+	Snapshot    contract.SnapshotRef
+	Evidence    []contract.Evidence
+	CreatedAt   time.Time
+	EndedAt     *time.Time
+	Simulated   bool
+	TraceID     string
+}
+
+// A PolicyRevision is a policy document that was rolled out.
+type PolicyRevision struct {
+	Revision  int64
+	Digest    artifact.Digest // of the signed document's bytes
+	Document  json.RawMessage
+	Action    string
+	CreatedAt time.Time
+}
+
+// Approvals keeps ballots and who may vote in them.
+type Approvals interface {
+	// Ballots returns the ballots of the caller's tenant in the given state
+	// (empty: any), newest first; the key is the action id within opening time,
+	// so page.After is the text "<RFC 3339 openedAt>|<action id>".
+	Ballots(ctx context.Context, caller Caller, state approval.Outcome, page Page) ([]approval.Ballot, error)
+	// Ballot returns the ballot of an action. ErrNotFound.
+	Ballot(ctx context.Context, caller Caller, action string) (approval.Ballot, error)
+	// Approvers returns who may vote for the tenant, by name (the same as the
+	// activities' port).
+	Approvers(ctx context.Context, tenant string) ([]approval.Approver, error)
+	// AddApprover writes an approver once. ErrConflict when the name has
+	// another key, or the key another name. Leaf: approver.added, "approver/<tenant>/<name>", key.
+	AddApprover(ctx context.Context, cmd Command, approver approval.Approver, reply Reply[approval.Approver]) (Answer, error)
+}
+
+// Workflows reaches running workflows. [NewTemporal] is the adapter.
+type Workflows interface {
+	// Vote casts a vote and returns the ballot after it. The same vote twice is
+	// one vote. ErrNotFound without a ballot, ErrClosed when it is over.
+	Vote(ctx context.Context, action string, vote contract.SignedVote) (approval.Ballot, error)
+	// StopRun asks a run to end after its open round. ErrNotFound when it has
+	// not started or is over.
+	StopRun(ctx context.Context, run string, stop contract.StopRequest) error
+}
+
+// Snapshots is what the data plane runs.
+type Snapshots interface {
+	// Latest returns the newest snapshot; version 0 when there is none.
+	Latest(ctx context.Context) (routing.Snapshot, error)
+	// SignedAfter returns the newest signed snapshot when its version is above
+	// after, as soon as there is one, and false when wait is over.
+	SignedAfter(ctx context.Context, after int64, wait time.Duration) (routing.Signed, int64, bool, error)
+}
+
+// AuditLog is the transparency log.
+type AuditLog interface {
+	// Leaves returns at most limit leaves from index on.
+	Leaves(ctx context.Context, from int64, limit int) ([]AuditEntry, error)
+	// Checkpoint returns the newest checkpoint.
+	Checkpoint(ctx context.Context) (AuditCheckpoint, error)
+	// Proof returns the inclusion proof of a leaf in the tree of size leaves.
+	// Size 0 is the newest tree. ErrNotFound when index is not in it.
+	Proof(ctx context.Context, index, size int64) (AuditProof, error)
+}
+
+// An AuditEntry is a numbered leaf: its exact bytes, of which Hash is the
+// RFC 6962 leaf hash.
+type AuditEntry struct {
+	Index  int64
+	Tenant string
+	Hash   artifact.Digest
+	Leaf   json.RawMessage
+}
+
+// An AuditCheckpoint commits to a tree. Note is the signed text when the log
+// signs its checkpoints.
+type AuditCheckpoint struct {
+	Origin string
+	Size   int64
+	Root   artifact.Digest
+	Note   string
+}
+
+// An AuditProof is the path from a leaf to the root, lowest first.
+type AuditProof struct {
+	Index  int64
+	Size   int64
+	Hash   artifact.Digest
+	Root   artifact.Digest
+	Hashes []artifact.Digest
+}
+
+// Scorecards reads what scorecards are computed from.
+type Scorecards interface {
+	// Trials returns the closed runs of a model of the tenant, oldest first.
+	Trials(ctx context.Context, caller Caller, model string) ([]Trial, error)
+}
+
+// A Trial is a finished run with what it was given and what came of it.
+type Trial struct {
+	Run     string
+	Params  round.Params
+	Metrics round.Metrics
+	Status  string
+	EndedAt time.Time
+}
+
+// Blobs keeps content by digest (the same as the activities' port).
+type Blobs interface {
+	// Put keeps nothing when content fails before its end.
+	Put(ctx context.Context, mediaType string, content io.Reader) (artifact.Descriptor, error)
+	// Open fails the last Read when the content differs from digest. ErrNotFound.
+	Open(ctx context.Context, digest artifact.Digest) (io.ReadCloser, error)
+}
+
+// A Verifier accepts a bundle only for exactly this predicate type and subject,
+// with exactly one signature by a trusted key, and returns the predicate (the
+// same as the activities' port). ErrUnverified, or any error, refuses.
+type Verifier interface {
+	Verify(ctx context.Context, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
+}
+
+// Packages is the registry as uploads need it. Every push is addressed by
+// content: twice is once.
+type Packages interface {
+	PushBlob(ctx context.Context, repository string, blob artifact.Descriptor, open func(context.Context) (io.ReadCloser, error)) error
+	// PushManifest uploads the exact bytes of a manifest whose blobs are there.
+	PushManifest(ctx context.Context, repository, mediaType string, manifest []byte) error
+	// Attach, Manifest and Blob are the same as the activities' port.
+	Attach(ctx context.Context, repository string, subject artifact.Descriptor, predicateType string, bundle []byte) error
+	Manifest(ctx context.Context, repository string, digest artifact.Digest) ([]byte, error)
+	Blob(ctx context.Context, repository string, digest artifact.Digest) (io.ReadCloser, error)
+}
+
+// SiteTokens mints the short-lived token that an enrolled site works with.
+type SiteTokens interface {
+	MintSite(tenant, site, region string, ttl time.Duration) (token string, expires time.Time, err error)
+}
+
+// Ports is everything the services need. A service that is mounted without
+// one of its ports is a mistake of the wiring, which the constructors refuse.
+type Ports struct {
+	Idempotency Idempotency
+	Catalog     Catalog
+	Runs        Runs
+	Sites       Sites
+	Models      Models
+	Actions     Actions
+	Approvals   Approvals
+	Workflows   Workflows
+	Snapshots   Snapshots
+	AuditLog    AuditLog
+	Scorecards  Scorecards
+	Blobs       Blobs
+	Verifier    Verifier
+	Packages    Packages
+	SiteTokens  SiteTokens
+}

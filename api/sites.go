@@ -1,0 +1,194 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/site"
+)
+
+const (
+	maxBlob      = 64 << 20 // of an update
+	maxDocument  = 1 << 20  // of a manifest or a bundle
+	siteTokenTTL = time.Hour
+)
+
+// Fleet is the sites' half of the federated trainer, I.1.2. Nothing connects
+// into a site: it asks, and everything that it is given is signed.
+type Fleet struct {
+	b      *Border
+	sites  Sites
+	blobs  Blobs
+	tokens SiteTokens
+}
+
+// NewFleet returns the service.
+func NewFleet(b *Border, p Ports) *Fleet {
+	return &Fleet{b: b, sites: p.Sites, blobs: p.Blobs, tokens: p.SiteTokens}
+}
+
+// Mount implements [Service].
+func (s *Fleet) Mount(r gin.IRouter) {
+	s.b.mount(r, "enrolSite", s.enrol)
+	s.b.mount(r, "listSites", s.list)
+	s.b.mount(r, "siteWork", s.work)
+	s.b.mount(r, "getBlob", s.blob)
+	s.b.mount(r, "putBlob", s.put)
+	s.b.mount(r, "submitUpdate", s.submit)
+}
+
+// enrol gives a token each time, so there is nothing to be replayed: the
+// answer is a secret and is not kept.
+func (s *Fleet) enrol(c *gin.Context, k call) error {
+	var in v1.EnrolRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	if !slices.Contains(s.b.opts.Regions, in.Region) {
+		return badParams.at("/region", fmt.Sprintf("is none of the regions that are served: %v", s.b.opts.Regions))
+	}
+	key, err := canonicalKey(in.PublicKey)
+	if err != nil {
+		return badKey.at("/public_key", artifact.ErrKey.Error())
+	}
+	k.Tenant = in.Tenant
+	enrolled, err := s.sites.Enrol(c.Request.Context(), k.Caller, site.Site{Tenant: in.Tenant, ID: in.Site, Region: in.Region, PublicKey: key})
+	if err != nil {
+		return err
+	}
+	token, expires, err := s.tokens.MintSite(enrolled.Tenant, enrolled.ID, enrolled.Region, siteTokenTTL)
+	if err != nil {
+		return err
+	}
+	now := s.b.opts.Now()
+	return s.b.send(c, http.StatusOK, v1.Enrolment{
+		Token:       token,
+		ExpiresAt:   expires.UTC(),
+		RenewAfter:  now.Add(expires.Sub(now) / 2).UTC(),
+		TrustedKeys: s.b.opts.TrustedKeys,
+	})
+}
+
+// canonicalKey returns the one PEM form of a public key.
+func canonicalKey(text string) (string, error) {
+	key, err := artifact.ParsePublicKey([]byte(text))
+	if err != nil {
+		return "", err
+	}
+	canonical, err := artifact.MarshalPublicKey(key)
+	return string(canonical), err
+}
+
+func (s *Fleet) list(c *gin.Context, k call) error {
+	p, err := page(c)
+	if err != nil {
+		return err
+	}
+	found, err := s.sites.Sites(c.Request.Context(), k.Caller, p)
+	if err != nil {
+		return err
+	}
+	found, next := paged(p, found, func(one site.Site) string { return one.ID })
+	return s.b.send(c, http.StatusOK, v1.SitePage{Items: views(found, siteView), Next: next, Simulated: k.Simulated})
+}
+
+func siteView(one site.Site) v1.Site {
+	return v1.Site{
+		Tenant: one.Tenant, Site: one.ID, Region: one.Region, PublicKey: one.PublicKey,
+		EnrolledAt: one.EnrolledAt, SeenAt: one.SeenAt,
+	}
+}
+
+// work hands out open stages with the exact text of what was signed.
+func (s *Fleet) work(c *gin.Context, k call) error {
+	ctx, stop := polling(c)
+	defer stop()
+	found, err := s.sites.Work(ctx, k.Tenant, k.site.Site, seconds(intQuery(c, "wait_seconds", 0)))
+	if err = polled(ctx, err); err != nil {
+		return err
+	}
+	list := v1.WorkList{Items: make([]v1.Work, 0, len(found))}
+	for _, w := range found {
+		manifest, err := read(ctx, s.blobs, w.Manifest.Digest, maxDocument)
+		if err != nil {
+			return fmt.Errorf("manifest of round %s/%d: %w", w.Stage.Run, w.Stage.Number, err)
+		}
+		bundle, err := read(ctx, s.blobs, w.Signature.Digest, maxDocument)
+		if err != nil {
+			return fmt.Errorf("bundle of round %s/%d: %w", w.Stage.Run, w.Stage.Number, err)
+		}
+		list.Items = append(list.Items, v1.Work{
+			Run: w.Stage.Run, Number: w.Stage.Number, Kind: v1.WorkKind(w.Stage.Kind),
+			Tenant: w.Stage.Tenant, ModelID: w.Stage.ModelID, Region: w.Stage.Region,
+			Manifest: string(manifest), Bundle: string(bundle), Base: descriptorView(w.Base), Deadline: w.Deadline,
+		})
+	}
+	return s.b.send(c, http.StatusOK, list)
+}
+
+// read returns a small blob whole. That one of ours is missing is a fault of
+// ours, not of the caller.
+func read(ctx context.Context, blobs Blobs, digest artifact.Digest, limit int64) ([]byte, error) {
+	content, err := blobs.Open(ctx, digest)
+	if err != nil {
+		return nil, lost(digest, err)
+	}
+	defer content.Close()
+	text, err := io.ReadAll(io.LimitReader(content, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("blob %s: %w", digest.Short(), err)
+	}
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("blob %s is larger than %d bytes: %w", digest.Short(), limit, errLost)
+	}
+	return text, nil
+}
+
+// blob serves base weights to a site that is asked to start from them.
+func (s *Fleet) blob(c *gin.Context, k call) error {
+	digest := artifact.Digest(c.Param("digest")) // well formed, by the document
+	d, err := s.sites.Readable(c.Request.Context(), k.Tenant, k.site.Site, digest)
+	if err != nil {
+		return err
+	}
+	return s.b.serveBlob(c, s.blobs, d, "")
+}
+
+// put keeps an update. Only a site that is asked for something may fill the
+// store, and only content that has the digest it claims is kept.
+func (s *Fleet) put(c *gin.Context, k call) error {
+	ctx := c.Request.Context()
+	work, err := s.sites.Work(ctx, k.Tenant, k.site.Site, 0)
+	if err != nil {
+		return err
+	}
+	if len(work) == 0 {
+		return noOpenStage.because("an update is taken while a stage waits for it")
+	}
+	switch media := c.ContentType(); media {
+	case artifact.MediaTypeWeights, "application/octet-stream":
+	default:
+		return mediaType.because("send Content-Type: application/octet-stream")
+	}
+	if c.Request.ContentLength > maxBlob {
+		return tooLarge.because("an update is at most 64 MiB")
+	}
+	digest := artifact.Digest(c.Param("digest"))
+	content := checking(http.MaxBytesReader(c.Writer, c.Request.Body, maxBlob), digest)
+	d, err := s.blobs.Put(ctx, artifact.MediaTypeWeights, content)
+	if content.err != nil {
+		return contentProblem(content.err)
+	}
+	if err != nil {
+		return err
+	}
+	return s.b.send(c, http.StatusCreated, descriptorView(d))
+}

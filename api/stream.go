@@ -1,0 +1,208 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+)
+
+// errLost says that content of ours, which a row names, is not there as it was.
+var errLost = errors.New("lost")
+
+// lost says so of a blob. The port's word for it is left behind: what we have
+// lost is no "not found" of the caller's. A port that is away stays away.
+func lost(digest artifact.Digest, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("blob %s: %w", digest.Short(), errLost)
+	}
+	return fmt.Errorf("blob %s: %w", digest.Short(), err)
+}
+
+// errDigest says that content is not what its digest says.
+var errDigest = errors.New("content differs from its digest")
+
+// A checker passes content on and fails its last Read when the content is not
+// what its digest says, so that whoever stores it stores nothing. err is what
+// went wrong on the sender's side, and n what was read.
+type checker struct {
+	src    io.Reader
+	sum    hash.Hash
+	digest artifact.Digest
+	n      int64
+	err    error
+}
+
+func checking(src io.Reader, digest artifact.Digest) *checker {
+	return &checker{src: src, sum: sha256.New(), digest: digest}
+}
+
+// Read implements io.Reader.
+func (r *checker) Read(p []byte) (int, error) {
+	n, err := r.src.Read(p)
+	r.sum.Write(p[:n])
+	r.n += int64(n)
+	if errors.Is(err, io.EOF) && "sha256:"+hex.EncodeToString(r.sum.Sum(nil)) != string(r.digest) {
+		err = errDigest
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		r.err = err
+	}
+	return n, err
+}
+
+// put keeps a small document.
+func put(ctx context.Context, blobs Blobs, mediaType string, content []byte) (artifact.Descriptor, error) {
+	return blobs.Put(ctx, mediaType, bytes.NewReader(content))
+}
+
+// contentProblem tells what was wrong with content that was sent.
+func contentProblem(err error) error {
+	var large *http.MaxBytesError
+	switch {
+	case errors.Is(err, errDigest):
+		return unverified.because(errDigest.Error())
+	case errors.As(err, &large):
+		return tooLarge.because(fmt.Sprintf("the content is at most %d bytes", large.Limit))
+	}
+	return &Problem{Kind: badRequest, Detail: "the body ended early", Err: err}
+}
+
+// serveBlob streams a blob with its digest as entity tag; ranges are served.
+func (b *Border) serveBlob(c *gin.Context, blobs Blobs, d artifact.Descriptor, filename string) error {
+	open := func(ctx context.Context) (io.ReadCloser, error) { return blobs.Open(ctx, d.Digest) }
+	return b.serveContent(c, open, d, filename)
+}
+
+// serveContent streams what open returns. It is opened before a status is
+// sent, so that content which is lost is a problem document.
+func (b *Border) serveContent(c *gin.Context, open func(context.Context) (io.ReadCloser, error), d artifact.Descriptor, filename string) error {
+	ctx := c.Request.Context()
+	first, err := open(ctx)
+	if err != nil {
+		return lost(d.Digest, err)
+	}
+	content := &seeker{ctx: ctx, open: open, size: d.SizeBytes, at: first}
+	defer content.Close()
+	c.Header("ETag", `"`+string(d.Digest)+`"`)
+	c.Header("Content-Type", "application/octet-stream")
+	c.Header("X-Media-Type", d.MediaType)
+	c.Header("Cache-Control", "private, immutable, max-age=86400") // the digest names it for ever
+	if filename != "" {
+		c.Header("Content-Disposition", `attachment; filename="`+filename+`"`)
+	}
+	http.ServeContent(&ranged{ResponseWriter: c.Writer, c: c, b: b}, c.Request, "", time.Time{}, content)
+	if content.err != nil {
+		b.log.ErrorContext(ctx, "content broke off", "digest", string(d.Digest), "cause", content.err)
+		// Fewer bytes than the length that was sent: net/http cuts the
+		// connection, so that a short body does not look whole.
+	}
+	return nil
+}
+
+// A seeker makes a stream seekable: forward by reading on, which also keeps
+// the stream's own digest check whole, backward by opening it anew.
+type seeker struct {
+	ctx  context.Context
+	open func(context.Context) (io.ReadCloser, error)
+	size int64
+	want int64 // where the next Read is to begin
+	pos  int64 // where the open stream stands
+	at   io.ReadCloser
+	err  error
+}
+
+// Read implements io.Reader.
+func (s *seeker) Read(p []byte) (int, error) {
+	if s.want < s.pos || s.at == nil {
+		if err := s.reopen(); err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+	if s.want > s.pos {
+		n, err := io.CopyN(io.Discard, s.at, s.want-s.pos)
+		s.pos += n
+		if err != nil {
+			s.err = err
+			return 0, err
+		}
+	}
+	n, err := s.at.Read(p)
+	s.pos += int64(n)
+	s.want = s.pos
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.err = err
+	}
+	if errors.Is(err, io.EOF) && s.pos < s.size {
+		s.err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (s *seeker) reopen() error {
+	s.Close()
+	at, err := s.open(s.ctx)
+	s.at, s.pos = at, 0
+	return err
+}
+
+// Seek implements io.Seeker; nothing is read yet.
+func (s *seeker) Seek(offset int64, whence int) (int64, error) {
+	switch whence {
+	case io.SeekCurrent:
+		offset += s.want
+	case io.SeekEnd:
+		offset += s.size
+	}
+	if offset < 0 {
+		return 0, errors.New("before the beginning")
+	}
+	s.want = offset
+	return offset, nil
+}
+
+// Close closes the open stream.
+func (s *seeker) Close() {
+	if s.at != nil {
+		s.at.Close()
+		s.at = nil
+	}
+}
+
+// ranged turns the plain text that net/http refuses a range with into a
+// problem document.
+type ranged struct {
+	http.ResponseWriter
+	c       *gin.Context
+	b       *Border
+	refused bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *ranged) WriteHeader(status int) {
+	if status == http.StatusRequestedRangeNotSatisfiable {
+		w.refused = true
+		w.b.fail(w.c, badRange)
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *ranged) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}

@@ -1,0 +1,149 @@
+package api
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+)
+
+// submit takes a site's answer. Who said it is checked before what it says: an
+// answer that the enrolled key did not sign is no answer, and one that it did
+// sign counts as answered even when it cannot be used.
+func (s *Fleet) submit(c *gin.Context, k call) error {
+	var in v1.SubmissionRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	number, err := strconv.Atoi(c.Param("number"))
+	if err != nil {
+		return invalidRequest.at("path:number", "must be an integer")
+	}
+	ctx := c.Request.Context()
+	work, err := s.sites.Stage(ctx, k.Tenant, k.site.Site, c.Param("run"), number)
+	if err != nil {
+		return err
+	}
+	answer := round.Answer{
+		Run: work.Stage.Run, Number: work.Stage.Number, Kind: work.Stage.Kind,
+		Tenant: k.Tenant, Site: k.site.Site, Region: work.Stage.Region,
+		Manifest: work.Manifest.Digest, Update: artifact.Digest(in.Update.Digest),
+		Metrics: round.Metrics{
+			Examples: in.Examples, Evaluated: in.Metrics.Evaluated, Correct: in.Metrics.Correct, LossMicros: in.Metrics.LossMicros,
+		},
+	}
+	statement, err := s.said(ctx, k, answer, []byte(in.Bundle))
+	if err != nil {
+		return err
+	}
+	submission := Submission{
+		Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement,
+		Update: artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeWeights},
+	}
+	if answer.Update == "" {
+		submission.Update = artifact.Descriptor{}
+	}
+	if submission.Reason, err = s.fault(ctx, work, submission); err != nil {
+		return err
+	}
+	if submission.Bundle, err = put(ctx, s.blobs, artifact.MediaTypeBundle, []byte(in.Bundle)); err != nil {
+		return err
+	}
+	if err := s.sites.Submit(ctx, k.Caller, submission); err != nil {
+		return err
+	}
+	if submission.Reason != "" {
+		return badUpdate.because("recorded as refused: " + submission.Reason)
+	}
+	return s.b.send(c, http.StatusAccepted, v1.SubmissionAccepted{
+		Run: answer.Run, Number: answer.Number, Site: answer.Site, Statement: string(statement),
+	})
+}
+
+// said returns the id of the statement if the site's enrolled key signed
+// exactly this answer.
+func (s *Fleet) said(ctx context.Context, k call, answer round.Answer, bundle []byte) (artifact.Digest, error) {
+	enrolled, err := s.sites.Site(ctx, k.Tenant, k.site.Site)
+	if err != nil {
+		return "", err
+	}
+	key, err := artifact.ParsePublicKey([]byte(enrolled.PublicKey))
+	if err != nil {
+		return "", fmt.Errorf("key of site %s/%s: %w", k.Tenant, k.site.Site, err)
+	}
+	verified, err := artifact.VerifyBundle([]*ecdsa.PublicKey{key}, bundle, artifact.PredicateSubmission, answer.Subject())
+	if err != nil {
+		return "", &Problem{Kind: unverified, Detail: "the bundle is not this site's statement about this update in this round", Err: err}
+	}
+	var signed round.Answer
+	if err := artifact.DecodeStrict(verified.Predicate, &signed); err != nil {
+		return "", &Problem{Kind: unverified, Detail: "the statement's predicate is not one of a submission", Err: err}
+	}
+	if signed != answer {
+		return "", unverified.because("the signed statement says something else than the request")
+	}
+	return verified.Statement, nil
+}
+
+// fault says why the update cannot be aggregated, "" if it can. It reads the
+// whole update: NaN hides anywhere.
+func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, error) {
+	m := sub.Metrics
+	switch {
+	case m.Correct > m.Evaluated:
+		return "more rows were classified rightly than were evaluated", nil
+	case work.Stage.Kind == round.Evaluate && sub.Update.Digest != "":
+		return "an evaluation has no update", nil
+	case work.Stage.Kind == round.Evaluate:
+		return "", nil
+	case sub.Update.Digest == "":
+		return "the update is missing", nil
+	case m.Examples == 0:
+		return "an update over no rows", nil
+	}
+	spec, err := s.model(ctx, work)
+	if err != nil {
+		return "", err
+	}
+	content, err := s.blobs.Open(ctx, sub.Update.Digest)
+	if errors.Is(err, ErrNotFound) {
+		return "", badUpdate.at("/update/digest", "upload the update first: PUT /blobs/{digest}")
+	}
+	if err != nil {
+		return "", err
+	}
+	defer content.Close()
+	counted := checking(content, sub.Update.Digest)
+	if err := round.CheckUpdate(spec, work.Stage.Kind, counted); err != nil {
+		if counted.err != nil {
+			return "", fmt.Errorf("update %s: %w", sub.Update.Digest.Short(), counted.err)
+		}
+		return clip(err.Error()), nil
+	}
+	if counted.n != sub.Update.SizeBytes {
+		return "", badUpdate.at("/update/size_bytes", "is not the size of what was uploaded")
+	}
+	return "", nil
+}
+
+// model returns the shapes that the round's manifest fixes.
+func (s *Fleet) model(ctx context.Context, work Work) (round.ModelSpec, error) {
+	text, err := read(ctx, s.blobs, work.Manifest.Digest, maxDocument)
+	if err != nil {
+		return round.ModelSpec{}, err
+	}
+	var manifest round.Manifest
+	if err := json.Unmarshal(text, &manifest); err != nil {
+		return round.ModelSpec{}, fmt.Errorf("manifest of round %s/%d: %w", work.Stage.Run, work.Stage.Number, err)
+	}
+	return manifest.Params.Model, nil
+}

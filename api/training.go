@@ -1,0 +1,246 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/site"
+)
+
+// Training is the callers' half of the federated trainer, I.1.2.
+type Training struct {
+	b         *Border
+	catalog   Catalog
+	runs      Runs
+	sites     Sites
+	workflows Workflows
+}
+
+// NewTraining returns the service.
+func NewTraining(b *Border, p Ports) *Training {
+	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows}
+}
+
+// Mount implements [Service].
+func (s *Training) Mount(r gin.IRouter) {
+	s.b.mount(r, "startRun", s.start)
+	s.b.mount(r, "getRun", s.get)
+	s.b.mount(r, "listRuns", s.list)
+	s.b.mount(r, "stopRun", s.stop)
+}
+
+// start accepts a run only if it could begin now: its parameters hold
+// together, every feature may be used, and enough sites are enrolled. The
+// round checks all of it again when it is planned.
+func (s *Training) start(c *gin.Context, k call) error {
+	var in v1.RunRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	ctx := c.Request.Context()
+	params := paramsOf(in.Params)
+	if params.Production {
+		switch {
+		case k.Simulated:
+			return simulationRefused.because("a simulated caller cannot ask for a production round")
+		case !s.b.opts.SigningKey:
+			return noSigningKey.because("a production round needs a signed manifest: set COSIGN_KEY_PATH or VAULT_ADDR, or leave production out")
+		}
+	}
+	tenants := slices.Sorted(slices.Values(in.Tenants))
+	params, err := s.consented(ctx, k.Tenant, tenants, params)
+	if err != nil {
+		return err
+	}
+	if params, err = params.Validate(); err != nil {
+		return paramProblem(err)
+	}
+	if err := s.enrolled(ctx, in.Tenants, params); err != nil {
+		return err
+	}
+	run := Run{
+		ID: "run-" + s.b.opts.NewID(), Tenant: k.Tenant, ModelID: in.ModelID, Tenants: tenants, Params: params,
+		Requester: k.Subject, Status: "accepted", CreatedAt: s.b.now(), Simulated: k.Simulated, TraceID: k.TraceID,
+	}
+	start := Start{
+		Workflow: contract.TrainingRun.Name,
+		ID:       contract.RunID(run.ID),
+		Queue:    contract.QueueControl,
+		Input: contract.RunInput{
+			Subject: contract.Subject{Tenant: run.Tenant, ModelID: run.ModelID, TraceID: run.TraceID},
+			Run:     run.ID, Tenants: run.Tenants, Params: run.Params,
+		},
+		Summary:    fmt.Sprintf("train %s of %s: %d rounds over %s", run.ModelID, run.Tenant, params.Rounds, some(tenants)),
+		Attributes: Attributes{Tenant: run.Tenant, Model: run.ModelID, Stage: "accepted"},
+	}
+	answer, err := s.runs.StartRun(ctx, k.command, run, start, replying(http.StatusAccepted, k.accepted))
+	return s.b.done(c, answer, err)
+}
+
+// consented fills in the features and the number of columns when they were
+// left out, and refuses features that the caller may not use.
+func (s *Training) consented(ctx context.Context, grantee string, tenants []string, p round.Params) (round.Params, error) {
+	have, err := s.catalog.ConsentedFeatures(ctx, grantee, tenants, p.Features)
+	if err != nil {
+		return p, err
+	}
+	purposes := catalog.Purposes() // a run takes statistics, trains and evaluates
+	if len(p.Features) == 0 {
+		if p.Features = catalog.Common(have, grantee, tenants, purposes...); len(p.Features) == 0 {
+			return p, noConsent.because("no feature is registered by every tenant with consent that you may use; " +
+				"register one with POST /features/register, consented, with you among the grantees")
+		}
+	}
+	asked := p.Features
+	p.Features = slices.Sorted(slices.Values(asked))
+	if refusals := catalog.Refusals(have, grantee, tenants, p.Features, purposes...); len(refusals) > 0 {
+		problem := noConsent.because(fmt.Sprintf("%d of the features asked for may not be used; the run was not started", len(refusals)))
+		for _, refusal := range refusals {
+			i := slices.Index(asked, refusal.Feature)
+			problem.Items = append(problem.Items, v1.ProblemItem{Pointer: fmt.Sprintf("/params/features/%d", i), Detail: refusal.Error()})
+		}
+		return p, problem
+	}
+	if p.Model.Inputs == 0 {
+		for _, id := range p.Features {
+			i := slices.IndexFunc(have, func(f catalog.Feature) bool { return f.Tenant == tenants[0] && f.ID == id })
+			p.Model.Inputs += catalog.Columns(have[i].Schema)
+		}
+	}
+	return p, nil
+}
+
+// enrolled refuses a run that its quorum could never be reached in.
+func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Params) error {
+	sites, err := s.sites.ActiveSites(ctx, tenants)
+	if err != nil {
+		return err
+	}
+	regions := map[string]bool{}
+	for _, one := range sites {
+		regions[one.Region] = true
+	}
+	if len(sites) >= p.Quorum && len(regions) >= p.QuorumRegions {
+		return nil
+	}
+	problem := noSites.because(fmt.Sprintf(
+		"%d sites in %d regions are enrolled; the quorum is %d in %d. Enrol a site of each tenant: fabric-site run --tenant <tenant>, with FEDERATION_TOKEN",
+		len(sites), len(regions), p.Quorum, p.QuorumRegions))
+	for i, tenant := range tenants {
+		if !slices.ContainsFunc(sites, func(one site.Site) bool { return one.Tenant == tenant }) {
+			problem.Items = append(problem.Items, v1.ProblemItem{Pointer: fmt.Sprintf("/tenants/%d", i), Detail: "tenant " + tenant + " has no enrolled site"})
+		}
+	}
+	return problem
+}
+
+// paramProblem names the parameter as the request spells it.
+func paramProblem(err error) error {
+	var param *round.ParamError
+	if !errors.As(err, &param) {
+		return err
+	}
+	return badParams.at("/params/"+snake(param.Param), param.Err.Error())
+}
+
+// snake turns model.learningRate into model/learning_rate.
+func snake(name string) string {
+	var b strings.Builder
+	for _, r := range name {
+		switch {
+		case r == '.':
+			b.WriteByte('/')
+		case r >= 'A' && r <= 'Z':
+			b.WriteByte('_')
+			b.WriteRune(r - 'A' + 'a')
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// some names the first few.
+func some(names []string) string {
+	if len(names) > 3 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return strings.Join(names, ", ")
+}
+
+func (s *Training) get(c *gin.Context, k call) error {
+	run, err := s.runs.Run(c.Request.Context(), k.Caller, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	return s.b.send(c, http.StatusOK, runView(run))
+}
+
+func (s *Training) list(c *gin.Context, k call) error {
+	p, err := page(c)
+	if err != nil {
+		return err
+	}
+	runs, err := s.runs.Runs(c.Request.Context(), k.Caller, p)
+	if err != nil {
+		return err
+	}
+	runs, next := paged(p, runs, func(r Run) string { return r.ID })
+	return s.b.send(c, http.StatusOK, v1.RunPage{Items: views(runs, runView), Next: next, Simulated: k.Simulated})
+}
+
+// stop signals first and records then: a signal that is sent twice stops once,
+// and a record without a signal would be a promise that nobody keeps.
+func (s *Training) stop(c *gin.Context, k call) error {
+	var in v1.StopRequest
+	if err := decode(k.body, &in); err != nil {
+		return err
+	}
+	ctx, id := c.Request.Context(), c.Param("id")
+	run, err := s.runs.Run(ctx, k.Caller, id)
+	if err != nil {
+		return err
+	}
+	if run.Status != "accepted" && run.Status != "running" {
+		return notRunning.because("the run is over")
+	}
+	err = s.workflows.StopRun(ctx, id, contract.StopRequest{Actor: k.Subject, Reason: in.Reason})
+	if errors.Is(err, ErrNotFound) {
+		return notRunning.because("the run has not started yet, or is over; look at its status and try again")
+	}
+	if err != nil {
+		return err
+	}
+	answer, err := s.runs.RecordStop(ctx, k.command, id, in.Reason, replying(http.StatusAccepted, k.accepted))
+	return s.b.done(c, answer, err)
+}
+
+// accepted is what a command on a run answers with.
+func (k call) accepted(run Run) any {
+	return v1.RunAccepted{
+		ID:         run.ID,
+		StatusURL:  k.link("/train/status/" + run.ID),
+		WorkflowID: contract.RunID(run.ID),
+		TraceID:    run.TraceID,
+		Simulated:  k.Simulated,
+	}
+}
+
+// link returns a path that works for the same caller without further thought:
+// a simulated one names its tenant.
+func (k call) link(path string) string {
+	if k.Simulated {
+		return path + "?tenant=" + k.Tenant
+	}
+	return path
+}

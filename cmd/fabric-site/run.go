@@ -1,0 +1,115 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/site/agent"
+	"github.com/atom-fabric/fabric/internal/site/program"
+)
+
+// flags are what only a site has; everything that it shares with other
+// processes is a setting.
+type flags struct {
+	command      string
+	limit        time.Duration
+	pass         []string
+	allowTenants []string
+	minRows      int
+}
+
+const runHelp = `Run the agent until it is told to stop.
+
+Settings (environment): FABRIC_API_URL, FABRIC_TENANT, FABRIC_SITE, FABRIC_REGION, FABRIC_SITE_DATA (CSV, last column
+"label"), FABRIC_STATE_DIR (private to this agent), FEDERATION_TOKEN or FEDERATION_TOKEN_FILE, FABRIC_TRUST_KEY (public key
+file that orders must be signed with; without it the keys that the first enrolment names are pinned), FABRIC_LOG_LEVEL.`
+
+func newRun(environ []string, log io.Writer) *cobra.Command {
+	var f flags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Enrol, then answer rounds until told to stop",
+		Long:  runHelp,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			settings, err := config.Load("", environ)
+			if err != nil {
+				return err
+			}
+			a, err := f.agent(settings, log)
+			if err != nil {
+				return err
+			}
+			return a.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVar(&f.command, "exec", "", "command that trains models of trainer \"exec\" (see docs/protocol/site.md)")
+	cmd.Flags().DurationVar(&f.limit, "exec-limit", time.Hour, "time that the command may take for one round")
+	cmd.Flags().StringSliceVar(&f.pass, "exec-env", nil, "variables of this process that the command may see")
+	cmd.Flags().StringSliceVar(&f.allowTenants, "allow-tenant", nil, "owners of models to work for (default: every owner)")
+	cmd.Flags().IntVar(&f.minRows, "min-rows", 10, "fewest rows to train on: a mean over few rows tells the rows")
+	return cmd
+}
+
+func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
+	trust, err := pinned(c.TrustKey)
+	if err != nil {
+		return nil, err
+	}
+	if c.Env == "prod" && !strings.HasPrefix(c.APIURL, "https://") {
+		return nil, fmt.Errorf("%w: FABRIC_API_URL is not https, which FABRIC_ENV=prod asks for", config.ErrSetting)
+	}
+	opts := agent.Options{
+		Tenant: c.SiteTenant, Site: c.SiteID, Region: c.Region,
+		Data: c.SiteData, StateDir: c.StateDir, Token: first(config.List(c.FederationTok.Reveal())),
+		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows,
+	}
+	if f.command != "" {
+		opts.Program = &program.Program{Command: f.command, Dir: filepath.Join(c.StateDir, "exec"), Limit: f.limit, Pass: f.pass}
+	}
+	fabric, err := agent.Dial(strings.TrimRight(c.APIURL, "/"), http.DefaultTransport.(*http.Transport).Clone())
+	if err != nil {
+		return nil, err
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, fmt.Errorf("%w: FABRIC_LOG_LEVEL is not debug, info, warn or error", config.ErrSetting)
+	}
+	return agent.New(opts, fabric, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level})))
+}
+
+// pinned reads the key that orders must be signed with.
+func pinned(path string) ([]*ecdsa.PublicKey, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
+	}
+	key, err := artifact.ParsePublicKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
+	}
+	return []*ecdsa.PublicKey{key}, nil
+}
+
+// first returns the first token: while one replaces the other, the fabric knows
+// two, and a site presents one.
+func first(tokens []string) string {
+	if len(tokens) == 0 {
+		return ""
+	}
+	return tokens[0]
+}

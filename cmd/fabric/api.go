@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/spf13/cobra"
+	"go.temporal.io/sdk/client"
+
+	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/issuer"
+	"github.com/atom-fabric/fabric/internal/oci"
+	"github.com/atom-fabric/fabric/internal/postgres"
+	"github.com/atom-fabric/fabric/internal/precheck"
+	"github.com/atom-fabric/fabric/internal/telemetry"
+	"github.com/atom-fabric/fabric/internal/token"
+	"github.com/atom-fabric/fabric/worker"
+)
+
+func newAPI(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "api",
+		Short: "Serve the gateway and the services I.1.1 to I.1.6 (I.1.4 is fabric-router)",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.serveAPI(cmd.Context()) },
+	}
+}
+
+// ports of the services, relative to the gateway's.
+var ports = []struct {
+	off  int
+	name string
+}{
+	{0, api.ServiceGateway}, {1, api.ServiceFeatures}, {2, api.ServiceTraining}, {3, api.ServiceModels},
+	{5, api.ServicePolicies}, {6, api.ServiceScorecards},
+}
+
+func (a *app) serveAPI(ctx context.Context) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	if report := precheck.Decide(c); report.Decision == precheck.Block {
+		return fmt.Errorf("%w: %v; fabric precheck explains", precheck.ErrBlocked, report.Why)
+	}
+	t, err := a.observe(ctx, c, "fabric-api")
+	if err != nil {
+		return err
+	}
+	if c.Env != "prod" {
+		if err := postgres.Migrate(ctx, c.PostgresDSN.Reveal()); err != nil {
+			return fmt.Errorf("migrations: %w", err)
+		}
+	}
+	db, err := a.database(ctx, c, t)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	temporal, err := worker.Lazy(worker.Options{Address: c.TemporalAddress, Namespace: c.TemporalNamespace, Telemetry: t})
+	if err != nil {
+		return err
+	}
+	defer temporal.Close()
+	options, wired, err := a.wireAPI(ctx, c, db, temporal, t)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ended := make(chan error, len(ports))
+	for _, p := range ports {
+		server, err := api.NewService(p.name, options, wired)
+		if err != nil {
+			return err
+		}
+		address := net.JoinHostPort(c.Host, strconv.Itoa(c.PortBase+p.off))
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return &exitError{exitUnavailable, fmt.Errorf("service %s: %w; stop what uses the port, or choose another FABRIC_PORT_BASE", p.name, err)}
+		}
+		go func() { ended <- server.Serve(ctx, listener) }()
+	}
+	t.Log.Info("serving", "gateway", net.JoinHostPort(c.Host, strconv.Itoa(c.PortBase)), "simulation", c.Simulation())
+	var first error
+	for range ports {
+		if err := <-ended; err != nil && first == nil {
+			first = err
+			cancel(err)
+		}
+	}
+	return first
+}
+
+// wireAPI gives the services their options and ports.
+func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, temporal client.Client, t *telemetry.Telemetry) (api.Options, api.Ports, error) {
+	fail := func(err error) (api.Options, api.Ports, error) { return api.Options{}, api.Ports{}, err }
+	blobs, err := a.openBlobs(ctx, c)
+	if err != nil {
+		return fail(err)
+	}
+	key, text, err := a.pinned(c)
+	if err != nil {
+		return fail(err)
+	}
+	verifier, err := cosign.NewVerifier(key)
+	if err != nil {
+		return fail(err)
+	}
+	registry, err := oci.New(c.RegistryURL, oci.Login{})
+	if err != nil {
+		return fail(err)
+	}
+	enrolment, err := api.NewEnrolment(c.FederationTok.Reveal())
+	if err != nil {
+		return fail(usage(err))
+	}
+	own, err := issuer.Open(absolute(c.StateDir, "issuer"), issuerName(c))
+	if err != nil {
+		return fail(err)
+	}
+	callers, err := a.callerTokens(c, own)
+	if err != nil {
+		return fail(err)
+	}
+	options := api.Options{
+		Version: version, Simulation: c.Simulation(), SigningKey: c.Set("COSIGN_KEY_PATH") && !c.Simulation(),
+		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: []string{string(text)},
+		Regions: c.RegionNames(), RouterURL: c.RouterURL, Metrics: t.Registry, Log: t.Log, Now: time.Now,
+		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
+		Checks: map[string]api.Check{
+			"postgres": db.Health,
+			"temporal": func(ctx context.Context) error {
+				_, err := temporal.CheckHealth(ctx, &client.CheckHealthRequest{})
+				return err
+			},
+			"registry": registry.Ping,
+		},
+	}
+	wired := api.Ports{
+		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
+		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
+		Blobs: blobs, Verifier: verifier, Packages: registry, SiteTokens: own,
+	}
+	return options, wired, nil
+}
+
+// issuerName is the development issuer's, which production never accepts.
+func issuerName(c config.Config) string {
+	if c.JWKS != "" {
+		return "https://dev.invalid/fabric"
+	}
+	return c.Issuer
+}
+
+// callerTokens accepts the configured issuer, or the development issuer where
+// there is none and production is not asked for.
+func (a *app) callerTokens(c config.Config, own *issuer.Issuer) (api.Tokens, error) {
+	if c.JWKS == "" {
+		if c.Env == "prod" {
+			return nil, usage(errors.New("FABRIC_ENV=prod needs FABRIC_JWKS and FABRIC_ISSUER: the development issuer is refused"))
+		}
+		return own.Verifier("fabric", time.Now), nil
+	}
+	keys, err := token.NewKeyFile(c.JWKS, absolute(c.StateDir, "issuer", "callers.jwks.json"), nil, time.Now)
+	if err != nil {
+		return nil, usage(fmt.Errorf("FABRIC_JWKS: %w", err))
+	}
+	return token.NewVerifier(keys, c.Issuer, "fabric", time.Now), nil
+}

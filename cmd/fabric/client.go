@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/atom-fabric/fabric/api/v1"
+)
+
+// A caller is a command that speaks to the API.
+type caller struct {
+	*app
+	*v1.Client
+	tenant string
+}
+
+// command makes a command whose code is given a client of the API.
+func (a *app) command(use, short string, args cobra.PositionalArgs, do func(c *caller, cmd *cobra.Command, args []string) error) *cobra.Command {
+	var tenant string
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Args:  args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.connect()
+			if err != nil {
+				return err
+			}
+			if tenant != "" {
+				c.tenant = tenant
+			}
+			return refine(do(c, cmd, args))
+		},
+	}
+	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant to act for (default: FABRIC_TENANT; a token decides it by itself)")
+	return cmd
+}
+
+// connect returns a client of the API, with the configured token.
+func (a *app) connect() (*caller, error) {
+	settings, err := a.config()
+	if err != nil {
+		return nil, err
+	}
+	client, err := v1.New(strings.TrimRight(settings.APIURL, "/"), settings.Token.Reveal(), &http.Client{Timeout: 2 * time.Minute})
+	if err != nil {
+		return nil, usage(fmt.Errorf("FABRIC_API_URL: %w", err))
+	}
+	return &caller{app: a, Client: client, tenant: settings.SiteTenant}, nil
+}
+
+// refine gives a problem document its exit status, and says what to do where
+// the API cannot know it.
+func refine(err error) error {
+	var p *v1.ProblemError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &p):
+		return &exitError{problemStatus(p.Status), err}
+	case strings.Contains(err.Error(), "connection refused"):
+		return &exitError{exitUnavailable, fmt.Errorf("%w; is the fabric running? start it with: fabric up", err)}
+	default:
+		return err
+	}
+}
+
+func problemStatus(status int) int {
+	switch status {
+	case http.StatusNotFound:
+		return exitNotFound
+	case http.StatusConflict:
+		return exitConflict
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return exitUnallowed
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests, http.StatusBadGateway:
+		return exitUnavailable
+	default:
+		return exitFailure
+	}
+}
+
+// print writes v as JSON, or as the table that rows draws.
+func (a *app) print(v any, rows func(w *tabwriter.Writer)) error {
+	switch a.output {
+	case "json":
+		encoder := json.NewEncoder(a.Out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(v)
+	case "table":
+		w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+		rows(w)
+		return w.Flush()
+	default:
+		return usage(fmt.Errorf("--output %q: choose table or json", a.output))
+	}
+}
+
+// readSecret reads a file that holds one secret.
+func readSecret(path string) (string, error) {
+	content, err := os.ReadFile(path)
+	return strings.TrimSpace(string(content)), err
+}
+
+// percent shows basis points as a percentage.
+func percent(m v1.Metrics) string {
+	if m.Evaluated == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f %%", 100*float64(m.Correct)/float64(m.Evaluated))
+}
+
+// loss shows the mean loss per row.
+func loss(m v1.Metrics) string {
+	if m.Evaluated == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.4f", float64(m.LossMicros)/1e6/float64(m.Evaluated))
+}
+
+// short shows enough of a digest to tell it from others.
+func short(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	if len(hex) > 12 {
+		return hex[:12]
+	}
+	return hex
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/atom-fabric/fabric/api/v1"
+)
+
+func newFeature(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "feature", Short: "Register features, record consent and withdraw it"}
+
+	var schema, fingerprint string
+	var consented bool
+	var grantees, purposes []string
+	register := a.command("register ID", "Register a feature of the tenant", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		body := v1.FeatureRegistration{Tenant: c.tenant, FeatureID: args[0], Consented: consented, Fingerprint: fingerprint, Grantees: grantees, Schema: v1.JSON("{}")}
+		for _, p := range purposes {
+			body.Purposes = append(body.Purposes, v1.Purpose(p))
+		}
+		if schema != "" {
+			text, err := os.ReadFile(schema)
+			if err != nil {
+				return usage(err)
+			}
+			body.Schema = v1.JSON(json.RawMessage(text))
+		}
+		f, err := v1.Fetch[v1.Feature](c.RegisterFeature(cmd.Context(), nil, body))
+		if err != nil {
+			return err
+		}
+		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
+	})
+	register.Flags().StringVar(&schema, "schema", "", "file with the JSON Schema of a row")
+	register.Flags().StringVar(&fingerprint, "fingerprint", "", "sha256:... of the data set, nothing else is kept of it")
+	register.Flags().BoolVar(&consented, "consented", false, "record consent")
+	register.Flags().StringSliceVar(&grantees, "grantee", nil, "tenants that may use it beside its own")
+	register.Flags().StringSliceVar(&purposes, "purpose", nil, "train, evaluate, stats (default: all)")
+
+	list := a.command("list", "Show the features of the tenant and their consent", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
+		page, err := v1.Fetch[v1.FeaturePage](c.ListFeatures(cmd.Context(), c.tenant, &v1.ListFeaturesParams{}))
+		if err != nil {
+			return err
+		}
+		return c.print(page, func(w *tabwriter.Writer) { features(w, page.Items...) })
+	})
+
+	withdraw := a.command("withdraw ID", "Withdraw consent; rounds planned from now on refuse the feature", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		f, err := v1.Fetch[v1.Feature](c.WithdrawConsent(cmd.Context(), c.tenant, args[0], &v1.WithdrawConsentParams{}))
+		if err != nil {
+			return err
+		}
+		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
+	})
+	cmd.AddCommand(register, list, withdraw)
+	return cmd
+}
+
+func features(w *tabwriter.Writer, list ...v1.Feature) {
+	fmt.Fprintln(w, "TENANT\tFEATURE\tVERSION\tCONSENT\tPURPOSES\tGRANTEES")
+	for _, f := range list {
+		consent := "none"
+		switch {
+		case !f.Consent.WithdrawnAt.IsZero():
+			consent = "withdrawn"
+		case f.Consent.Granted:
+			consent = "granted"
+		}
+		purposes := make([]string, len(f.Consent.Purposes))
+		for i, p := range f.Consent.Purposes {
+			purposes[i] = string(p)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", f.Tenant, f.FeatureID, f.Version, consent, strings.Join(purposes, ","), strings.Join(f.Consent.Grantees, ","))
+	}
+}

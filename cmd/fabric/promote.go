@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/promotion"
+)
+
+func newPromote(a *app) *cobra.Command {
+	var version int
+	var environment, plan string
+	var regions []string
+	var wait bool
+	cmd := a.command("promote MODEL", "Plan what a promotion would change; with --apply PLAN, do exactly that", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		body := v1.PromotionRequest{Version: version, Environment: v1.Environment(environment), Regions: regions}
+		if plan == "" {
+			planned, err := v1.Fetch[v1.Planned](c.PromoteModel(cmd.Context(), args[0], &v1.PromoteModelParams{Tenant: c.tenant}, body))
+			if err != nil {
+				return err
+			}
+			return c.printPlan(planned, fmt.Sprintf("fabric promote %s --version %d --environment %s --apply %s", args[0], version, environment, planned.PlanDigest))
+		}
+		body.Apply, body.PlanDigest = true, plan
+		accepted, err := v1.Fetch[v1.ActionAccepted](c.PromoteModel(cmd.Context(), args[0], &v1.PromoteModelParams{Tenant: c.tenant}, body))
+		if err != nil {
+			return err
+		}
+		if !wait {
+			return c.print(accepted, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "PROMOTION\tWORKFLOW\n%s\t%s\n", accepted.ID, accepted.WorkflowID)
+			})
+		}
+		action, err := c.settled(cmd.Context(), func(ctx context.Context) (v1.Action, error) {
+			return v1.Fetch[v1.Action](c.GetPromotion(ctx, accepted.ID, &v1.GetPromotionParams{Tenant: c.tenant}))
+		})
+		if err != nil {
+			return err
+		}
+		return c.printAction(action)
+	})
+	f := cmd.Flags()
+	f.IntVar(&version, "version", 0, "version to serve")
+	f.StringVar(&environment, "environment", "staging", "dev, staging or production")
+	f.StringSliceVar(&regions, "region", nil, "regions in rollout order (default: all)")
+	f.StringVar(&plan, "apply", "", "digest of the plan to apply; without it nothing changes")
+	f.BoolVar(&wait, "wait", false, "wait until it is applied, rejected or expired")
+	must(cmd.MarkFlagRequired("version"))
+	cmd.AddCommand(a.command("status ID", "Show how a promotion stands", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		action, err := v1.Fetch[v1.Action](c.GetPromotion(cmd.Context(), args[0], &v1.GetPromotionParams{Tenant: c.tenant}))
+		if err != nil {
+			return err
+		}
+		return c.printAction(action)
+	}))
+	return cmd
+}
+
+// printPlan shows what an apply would do, and the command that does it.
+func (c *caller) printPlan(p v1.Planned, next string) error {
+	var plan promotion.Plan
+	if err := json.Unmarshal(p.Plan, &plan); err != nil {
+		return fmt.Errorf("plan %s: %w", p.PlanDigest, err)
+	}
+	return c.print(p, func(w *tabwriter.Writer) {
+		fmt.Fprintf(w, "dry run: nothing has changed\nplan\t%s\nrisk\t%d of 100\napprovals\t%d of roles %v\n\nCHANGES\tFROM\tTO\n", p.PlanDigest, p.Risk, p.ApprovalsNeeded, p.ApproverRoles)
+		for _, d := range plan.Diff {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", d.What, d.From, d.To)
+		}
+		fmt.Fprintf(w, "\nto do exactly this:\n  %s\n", next)
+	})
+}
+
+// settled polls an action until it is neither planned nor started.
+func (c *caller) settled(ctx context.Context, get func(context.Context) (v1.Action, error)) (v1.Action, error) {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		action, err := get(ctx)
+		if err != nil || (action.State != "planned" && action.State != "started") {
+			return action, err
+		}
+		select {
+		case <-ctx.Done():
+			return action, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+func (c *caller) printAction(action v1.Action) error {
+	return c.print(action, func(w *tabwriter.Writer) {
+		fmt.Fprintf(w, "%s %s: %s %s\nrequested by\t%s\nplan\t%s\nrisk\t%d of 100, %d approvals\n", action.Kind, action.ID, action.State, action.Cause, action.Requester, action.PlanDigest, action.Risk, action.ApprovalsNeeded)
+		if len(action.Evidence) > 0 {
+			fmt.Fprintln(w, "\nREGION\tSNAPSHOT\tPACKAGE\tPOLICY")
+		}
+		for _, e := range action.Evidence {
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", e.Region, e.Snapshot, short(e.Package), short(e.Policy))
+		}
+	})
+}

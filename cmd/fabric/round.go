@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	v1 "github.com/atom-fabric/fabric/api/v1"
+)
+
+func newRound(a *app) *cobra.Command {
+	cmd := &cobra.Command{Use: "round", Short: "Start federated rounds, watch them converge, stop them"}
+
+	var tenants []string
+	var file string
+	var p v1.RunParams
+	var trainer string
+	var watch bool
+	start := a.command("start MODEL", "Start a training run over the sites of the tenants", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		if file != "" {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				return usage(err)
+			}
+			if err := json.Unmarshal(text, &p); err != nil {
+				return usage(fmt.Errorf("%s: %w", file, err))
+			}
+		}
+		if trainer != "" {
+			p.Model.Trainer = v1.ModelSpecTrainer(trainer)
+		}
+		accepted, err := v1.Fetch[v1.RunAccepted](c.StartRun(cmd.Context(), nil, v1.RunRequest{ModelID: args[0], Tenants: tenants, Params: p}))
+		if err != nil {
+			return err
+		}
+		if watch {
+			run, err := c.watch(cmd.Context(), accepted.ID, func(r v1.Round) { c.progress(r) })
+			if err != nil {
+				return err
+			}
+			return c.printRun(run)
+		}
+		return c.print(accepted, func(w *tabwriter.Writer) {
+			fmt.Fprintf(w, "RUN\tWORKFLOW\tTRACE\n%s\t%s\t%s\n", accepted.ID, accepted.WorkflowID, accepted.TraceID)
+		})
+	})
+	f := start.Flags()
+	f.StringSliceVar(&tenants, "tenants", nil, "tenants whose sites take part")
+	f.StringVar(&file, "params", "", "file with the parameters as JSON; flags win over it")
+	f.IntVar(&p.Rounds, "rounds", 0, "train rounds")
+	f.IntVar(&p.Quorum, "quorum", 0, "sites that must answer")
+	f.IntVar(&p.LocalEpochs, "epochs", 0, "local epochs a round")
+	f.IntVar(&p.BatchSize, "batch", 0, "rows a step")
+	f.Float64Var(&p.LearningRate, "learning-rate", 0, "step size of the sites")
+	f.IntVar(&p.Model.Hidden, "hidden", 0, "units of the hidden layer (mlp)")
+	f.StringVar(&trainer, "trainer", "", "logistic, mlp or exec")
+	f.StringSliceVar(&p.Features, "features", nil, "feature ids (default: all of the tenants)")
+	f.BoolVar(&watch, "watch", false, "wait for the end and show each round")
+	must(start.MarkFlagRequired("tenants"))
+
+	status := a.command("status RUN", "Show a run with its rounds", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		run, err := v1.Fetch[v1.Run](c.GetRun(cmd.Context(), args[0], &v1.GetRunParams{Tenant: c.tenant}))
+		if err != nil {
+			return err
+		}
+		return c.printRun(run)
+	})
+	follow := a.command("watch RUN", "Follow a run until it ends", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		run, err := c.watch(cmd.Context(), args[0], func(r v1.Round) { c.progress(r) })
+		if err != nil {
+			return err
+		}
+		return c.printRun(run)
+	})
+	list := a.command("list", "Show the runs of the tenant, newest first", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
+		page, err := v1.Fetch[v1.RunPage](c.ListRuns(cmd.Context(), &v1.ListRunsParams{Tenant: c.tenant}))
+		if err != nil {
+			return err
+		}
+		return c.print(page, func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "RUN\tMODEL\tSTATUS\tVERSION\tACCURACY\tSTARTED")
+			for _, r := range page.Items {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", r.ID, r.ModelID, r.Status, r.Version, percent(r.Metrics), r.CreatedAt.Format(time.RFC3339))
+			}
+		})
+	})
+	var reason string
+	stop := a.command("stop RUN", "End a run after its open round", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		accepted, err := v1.Fetch[v1.RunAccepted](c.StopRun(cmd.Context(), args[0], &v1.StopRunParams{Tenant: c.tenant}, v1.StopRequest{Reason: reason}))
+		if err != nil {
+			return err
+		}
+		return c.print(accepted, func(w *tabwriter.Writer) { fmt.Fprintf(w, "%s ends after its open round\n", accepted.ID) })
+	})
+	stop.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
+	cmd.AddCommand(start, status, follow, list, stop)
+	return cmd
+}
+
+// must ends the program when a command is declared wrongly, which no input can cause.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// watch polls a run until it ends and calls seen once for each round that closed.
+func (c *caller) watch(ctx context.Context, id string, seen func(v1.Round)) (v1.Run, error) {
+	told := 0
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		run, err := v1.Fetch[v1.Run](c.GetRun(ctx, id, &v1.GetRunParams{Tenant: c.tenant}))
+		if err != nil {
+			return run, err
+		}
+		for told < len(run.Rounds) && run.Rounds[told].Status != "open" {
+			seen(run.Rounds[told])
+			told++
+		}
+		switch run.Status {
+		case "completed":
+			return run, nil
+		case "failed":
+			return run, fmt.Errorf("run %s failed: %s", run.ID, run.Cause)
+		case "stopped":
+			return run, nil
+		}
+		select {
+		case <-ctx.Done():
+			return run, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// progress prints one closed round to standard error.
+func (c *caller) progress(r v1.Round) {
+	accepted, selected := 0, 0
+	for _, region := range r.Regions {
+		accepted, selected = accepted+region.Accepted, selected+region.Selected
+	}
+	fmt.Fprintf(c.Err, "round %d %s: %d of %d sites, accuracy %s, loss %s, %d ms %s\n", r.Number, r.Kind, accepted, selected,
+		percent(r.Metrics), loss(r.Metrics), r.EndedAt.Sub(r.StartedAt).Milliseconds(), r.Cause)
+}
+
+func (c *caller) printRun(run v1.Run) error {
+	return c.print(run, func(w *tabwriter.Writer) {
+		fmt.Fprintf(w, "run %s of model %s: %s %s\n", run.ID, run.ModelID, run.Status, run.Cause)
+		fmt.Fprintln(w, "ROUND\tKIND\tSTATUS\tSITES\tACCURACY\tLOSS\tWEIGHTS\tMS")
+		for _, r := range run.Rounds {
+			accepted, selected := 0, 0
+			for _, region := range r.Regions {
+				accepted, selected = accepted+region.Accepted, selected+region.Selected
+			}
+			took := "-"
+			if !r.EndedAt.IsZero() {
+				took = fmt.Sprint(r.EndedAt.Sub(r.StartedAt).Milliseconds())
+			}
+			fmt.Fprintf(w, "%d\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\n", r.Number, r.Kind, r.Status, accepted, selected, percent(r.Metrics), loss(r.Metrics), short(r.Weights), took)
+		}
+	})
+}

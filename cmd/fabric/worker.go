@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/notify"
+	"github.com/atom-fabric/fabric/internal/oci"
+	"github.com/atom-fabric/fabric/internal/postgres"
+	"github.com/atom-fabric/fabric/internal/regional"
+	"github.com/atom-fabric/fabric/internal/telemetry"
+	"github.com/atom-fabric/fabric/worker"
+)
+
+func newWorker(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "worker",
+		Short: "Work for the control and signing queues, or for the queue of FABRIC_REGION",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return a.work(cmd.Context()) },
+	}
+}
+
+func (a *app) work(ctx context.Context) (err error) {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	service := "fabric-worker"
+	if c.Region != "" {
+		service += "-" + c.Region
+	}
+	t, err := a.observe(ctx, c, service)
+	if err != nil {
+		return err
+	}
+	db, err := a.database(ctx, c, t)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	blobs, err := a.openBlobs(ctx, c)
+	if err != nil {
+		return err
+	}
+	client, err := worker.Dial(ctx, worker.Options{Address: c.TemporalAddress, Namespace: c.TemporalNamespace, Telemetry: t})
+	if err != nil {
+		return &exitError{exitUnavailable, err}
+	}
+	defer client.Close()
+
+	// Ending one of these ends the process: its supervisor starts a whole one.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	run := func(do func(context.Context) error) {
+		go func() {
+			if err := do(ctx); err != nil && ctx.Err() == nil {
+				cancel(err)
+			}
+		}()
+	}
+	if c.MetricsListen != "" {
+		run(func(ctx context.Context) error { return serve(ctx, c.MetricsListen, workerHealth(db, t)) })
+	}
+	var queues []worker.Queue
+	if c.Region != "" {
+		q, err := a.regionQueue(c, db, blobs)
+		if err != nil {
+			return err
+		}
+		queues = append(queues, q)
+	} else {
+		queues, err = a.controlQueues(ctx, c, db, blobs)
+		if err != nil {
+			return err
+		}
+		relay, err := worker.NewRelay(db.Outbox(), client, t)
+		if err != nil {
+			return err
+		}
+		run(relay.Run)
+		run(func(ctx context.Context) error { return reap(ctx, db) })
+	}
+	if err := worker.Run(ctx, client, queues...); err != nil {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// regionQueue is what a region's worker does: it verifies with the public key.
+func (a *app) regionQueue(c config.Config, db *postgres.DB, blobs activities.Blobs) (worker.Queue, error) {
+	if !slices.Contains(c.RegionNames(), c.Region) {
+		return worker.Queue{}, usage(fmt.Errorf("FABRIC_REGION %q is none of FABRIC_REGIONS %v", c.Region, c.RegionNames()))
+	}
+	key, _, err := a.pinned(c)
+	if err != nil {
+		return worker.Queue{}, err
+	}
+	verifier, err := cosign.NewVerifier(key)
+	if err != nil {
+		return worker.Queue{}, err
+	}
+	bases, err := regionURLs("NEURAL_FABRIC_URL", c.NeuralURL)
+	if err != nil {
+		return worker.Queue{}, err
+	}
+	return worker.Region{
+		Name: c.Region, Blobs: blobs, Rounds: db.Rounds(), Verifier: verifier,
+		Runtime: regional.New(bases, http.DefaultTransport),
+	}.Queue(), nil
+}
+
+// controlQueues is what the control plane's worker does. It publishes the
+// topology before it works, so that the data plane has something to run.
+func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) ([]worker.Queue, error) {
+	signer, err := a.signer(c)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := cosign.NewVerifier(signer.PublicKey())
+	if err != nil {
+		return nil, err
+	}
+	registry, err := oci.New(c.RegistryURL, oci.Login{})
+	if err != nil {
+		return nil, err
+	}
+	inbox, err := notify.New(absolute(c.StateDir, "inbox.jsonl"), c.NotifyURL)
+	if err != nil {
+		return nil, err
+	}
+	control := worker.Control{
+		Blobs: blobs, Rounds: db.Rounds(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(),
+		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(),
+	}
+	endpoints, err := topology(c)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := control.Publisher().Bootstrap(ctx, c.RegionNames(), endpoints); err != nil {
+		return nil, err
+	}
+	var queues []worker.Queue
+	for _, name := range config.List(c.Queues) {
+		switch name {
+		case "control":
+			queues = append(queues, control.Queue())
+		case "signing":
+			queues = append(queues, worker.Signing{Blobs: blobs, Signer: signer}.Queue())
+		default:
+			return nil, usage(fmt.Errorf("FABRIC_QUEUES: no queue %q; choose control, signing or both", name))
+		}
+	}
+	return queues, nil
+}
+
+// topology lists the runtimes as endpoints of the data plane.
+func topology(c config.Config) ([]routing.Endpoint, error) {
+	var endpoints []routing.Endpoint
+	for _, kind := range []struct{ kind, name, text string }{
+		{"neural", "NEURAL_FABRIC_URL", c.NeuralURL},
+		{"quantum", "QUANTUM_COORD_URL", c.QuantumURL},
+	} {
+		bases, err := regionURLs(kind.name, kind.text)
+		if err != nil {
+			return nil, err
+		}
+		for _, region := range c.RegionNames() {
+			if base, ok := bases[region]; ok {
+				endpoints = append(endpoints, routing.Endpoint{Name: kind.kind + "-" + region, Region: region, Kind: kind.kind, URL: base, CostMicros: 10, FabricScore: 80})
+			}
+		}
+	}
+	return endpoints, nil
+}
+
+// reap forgets remembered answers after a week, longer than Temporal keeps
+// closed workflows.
+func reap(ctx context.Context, db *postgres.DB) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := db.Reap(ctx, 7*24*time.Hour); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// workerHealth answers for a process that serves nothing else.
+func workerHealth(db *postgres.DB, t *telemetry.Telemetry) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", t.Handler())
+	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
+		status, code := "pass", http.StatusOK
+		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
+		defer cancel()
+		if err := db.Health(ctx); err != nil {
+			status, code = "fail", http.StatusServiceUnavailable
+		}
+		w.Header().Set("Content-Type", "application/health+json")
+		w.WriteHeader(code)
+		fmt.Fprintf(w, `{"status":%q,"checks":{"postgres":{"status":%q}}}`, status, status)
+	})
+	return mux
+}

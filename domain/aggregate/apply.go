@@ -1,0 +1,88 @@
+package aggregate
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+)
+
+// rounding is the share of E[x²] below which E[x²]-E[x]² is no variance but
+// what the sums lost: some hundred times 2^-52, and still a deviation finer
+// than the F32 mean resolves (2^-24 of it, squared, is 4e-15).
+const rounding = 1e-13
+
+// Apply returns the weights after a round:
+//
+//	train:      w'[j] = w[j] + mean[j], for the trainable tensors
+//	statistics: normalise.mean = E[x], normalise.scale = sqrt(max(E[x²]-E[x]², 0)), and 1 where the variance is 0
+//
+// Base has all tensors of the model; mean is what [Mean] returned for a round
+// of that kind. The other tensors are base's, to the bit. Everything is done in
+// float64 and rounded to F32 once.
+// Errors: [*artifact.TensorError] with [round.ErrTensors] for a base that does
+// not fit, or with [round.ErrNotFinite] when a result does not fit into an F32;
+// [ErrShape] for a mean of another kind.
+func Apply(spec round.ModelSpec, kind round.Kind, base, mean artifact.Tensors) (artifact.Tensors, error) {
+	if err := fits(spec.Tensors(), base); err != nil {
+		return nil, err
+	}
+	if err := matches(spec.Partial(kind), mean); err != nil {
+		return nil, err
+	}
+	out := make(artifact.Tensors, len(base))
+	for i, t := range base {
+		out[i] = t
+		out[i].F32 = slices.Clone(t.F32)
+	}
+	switch kind {
+	case round.Statistics:
+		normalise(out, mean)
+	case round.Train:
+		for _, delta := range mean {
+			w, _ := out.Get(delta.Name)
+			for j := range w.F32 {
+				w.F32[j] = float32(float64(w.F32[j]) + delta.At(j))
+			}
+		}
+	}
+	for _, t := range out {
+		for _, v := range t.F32 {
+			if v := float64(v); math.IsNaN(v) || math.IsInf(v, 0) {
+				return nil, &artifact.TensorError{Tensor: t.Name, Err: round.ErrNotFinite}
+			}
+		}
+	}
+	return out, nil
+}
+
+// normalise turns the moments of the pooled rows into the model's own
+// standardisation. A column that does not vary keeps its unit.
+func normalise(weights, moments artifact.Tensors) {
+	first, _ := moments.Get(round.TensorMoment)
+	second, _ := moments.Get(round.TensorMeanSquare)
+	mean, _ := weights.Get(round.TensorMean)
+	scale, _ := weights.Get(round.TensorScale)
+	for j, m := range first.F64 {
+		mean.F32[j] = float32(m)
+		variance := second.F64[j] - float64(m*m)
+		scale.F32[j] = float32(math.Sqrt(max(variance, 0)))
+		if variance <= rounding*second.F64[j] || scale.F32[j] == 0 {
+			scale.F32[j] = 1
+		}
+	}
+}
+
+func fits(want []round.TensorSpec, base artifact.Tensors) error {
+	if err := matches(want, base); err != nil {
+		return fmt.Errorf("base: %w: %w", round.ErrTensors, err)
+	}
+	for _, t := range base {
+		if t.DType != artifact.F32 {
+			return &artifact.TensorError{Tensor: t.Name, Err: round.ErrTensors}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package promotion
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/atom-fabric/fabric/domain/policy"
+)
+
+// Kinds of plan.
+const (
+	KindPromotion = "promotion"
+	KindPolicy    = "policy"
+	KindTuning    = "tuning"
+)
+
+// Environments.
+const (
+	Dev        = "dev"
+	Staging    = "staging"
+	Production = "production"
+)
+
+// RowsRequired is the number of held-out rows after which a version counts as
+// known: with it, the 95 % interval of an accuracy is at most 5 points to
+// either side, 1.96²·0.25/0.05² = 384.2.
+const RowsRequired = 385
+
+// tuningReach is the share of traffic that a changed training parameter is
+// taken to touch: none is served by it until a promotion, which is assessed.
+const tuningReach = 0.01
+
+// Why a plan cannot be made.
+var (
+	ErrKind        = errors.New("kind must be promotion, policy or tuning, with what it changes set and nothing else")
+	ErrEnvironment = errors.New("environment must be dev, staging or production")
+	ErrRegions     = errors.New("regions must be distinct and among those that are served")
+	ErrNoChange    = errors.New("it changes nothing")
+	ErrSimulated   = errors.New("a simulated caller may not change production")
+	ErrRevision    = errors.New("the revision must be the one after that in force")
+)
+
+// A Desire is what is to be brought about. One of Version, Policy and Tuning is
+// set, by Kind. Regions in rollout order; none: every region that is served.
+type Desire struct {
+	Kind        string
+	Tenant      string
+	ModelID     string // empty for a policy
+	Environment string
+	Regions     []string
+	Version     *Version
+	Policy      *policy.Document
+	Tuning      *Tuning
+	Simulated   bool
+}
+
+// A World is what the planner saw. What does not concern the kind of plan
+// stays zero, in Observed too.
+type World struct {
+	Observed  Observed
+	Regions   []string        // that are served, in the order of the fabric
+	Policy    policy.Document // in force; zero when there is none
+	Evaluated int64           // held-out rows that the version was measured on
+	Drilled   bool            // a rollback succeeded within the last 30 days
+	Served    bool            // the version has served this environment before
+}
+
+// NewPlan returns the plan that brings the desire about, with its diff and its
+// risk. It decides nothing about permission.
+// Errors: one of this package's, or a [*policy.DocumentError].
+func NewPlan(d Desire, w World) (Plan, error) {
+	regions, err := targets(d.Regions, w.Regions)
+	if err != nil {
+		return Plan{}, err
+	}
+	environ, err := environ(d.Environment)
+	if err != nil {
+		return Plan{}, err
+	}
+	if d.Simulated && d.Environment == Production {
+		return Plan{}, ErrSimulated
+	}
+	p := Plan{
+		Kind:        d.Kind,
+		Tenant:      d.Tenant,
+		ModelID:     d.ModelID,
+		Environment: d.Environment,
+		Regions:     regions,
+		Observed:    w.Observed,
+		Simulated:   d.Simulated,
+	}
+	f := Factors{Environ: environ, Reach: share(len(regions), len(w.Regions)), Reversal: ReversalUndrilled, Loosens: true}
+	if w.Drilled {
+		f.Reversal = ReversalDrilled
+	}
+	switch {
+	case d.Kind == KindPromotion && d.Version != nil && d.Policy == nil && d.Tuning == nil:
+		err = p.promote(d, w, &f)
+	case d.Kind == KindPolicy && d.Policy != nil && d.Version == nil && d.Tuning == nil:
+		err = p.govern(d, w, &f)
+	case d.Kind == KindTuning && d.Tuning != nil && d.Version == nil && d.Policy == nil:
+		err = p.tune(d, &f)
+	default:
+		err = ErrKind
+	}
+	if err != nil {
+		return Plan{}, err
+	}
+	p.Risk = Assess(f)
+	return p, nil
+}
+
+func (p *Plan) promote(d Desire, w World, f *Factors) error {
+	v := *d.Version
+	if v.Number == w.Observed.Champion && v.Package == w.Observed.Package {
+		return ErrNoChange
+	}
+	p.Version, p.Rollback = &v, w.Served
+	before := "-"
+	if w.Observed.Champion > 0 {
+		before = fmt.Sprintf("version %d (%s)", w.Observed.Champion, w.Observed.Package.Short())
+	}
+	p.Diff = []Change{{
+		What: fmt.Sprintf("%s of %s in %s", d.Environment, d.ModelID, strings.Join(p.Regions, ", ")),
+		From: before,
+		To:   fmt.Sprintf("version %d (%s)", v.Number, v.Package.Short()),
+	}}
+	f.Class = ClassModel
+	f.Uncertain = 1 - min(1, float64(w.Evaluated)/RowsRequired)
+	f.Loosens = !w.Served
+	return nil
+}
+
+func (p *Plan) govern(d Desire, w World, f *Factors) error {
+	if err := d.Policy.Validate(); err != nil {
+		return err
+	}
+	if d.Policy.Revision != w.Observed.Policy+1 {
+		return ErrRevision
+	}
+	diff := policy.Diff(w.Policy, *d.Policy)
+	if len(diff) == 0 {
+		return ErrNoChange
+	}
+	for _, c := range diff {
+		p.Diff = append(p.Diff, Change(c))
+	}
+	raw, err := d.Policy.Encode()
+	if err != nil {
+		return err
+	}
+	message := json.RawMessage(raw)
+	p.Policy = &message
+
+	why, loosens := policy.Loosens(w.Policy, *d.Policy)
+	f.Class, f.Loosens = ClassModel, loosens
+	if !slices.EqualFunc(w.Policy.Rules, d.Policy.Rules, policy.Rule.Equal) {
+		f.Class = ClassAccess
+	}
+	if loosens {
+		f.Reversal = ReversalBoundary
+		p.Diff = append(p.Diff, Change{What: "protection", From: "-", To: "less: " + why})
+	}
+	return nil
+}
+
+func (p *Plan) tune(d Desire, f *Factors) error {
+	if d.Tuning.From == d.Tuning.To {
+		return ErrNoChange
+	}
+	t := *d.Tuning
+	p.Tuning = &t
+	p.Diff = []Change{{What: t.Parameter + " of " + d.ModelID, From: t.From, To: t.To}}
+	f.Reach, f.Reversal, f.Class, f.Uncertain = tuningReach, ReversalNone, ClassModel, .5
+	return nil
+}
+
+// targets returns the wanted regions, or all of them.
+func targets(want, served []string) ([]string, error) {
+	if len(want) == 0 {
+		want = served
+	}
+	for i, r := range want {
+		if !slices.Contains(served, r) || slices.Contains(want[:i], r) {
+			return nil, fmt.Errorf("%q: %w", r, ErrRegions)
+		}
+	}
+	if len(want) == 0 {
+		return nil, ErrRegions
+	}
+	return slices.Clone(want), nil
+}
+
+func environ(name string) (float64, error) {
+	switch name {
+	case Dev:
+		return EnvironDev, nil
+	case Staging:
+		return EnvironStaging, nil
+	case Production:
+		return EnvironProduction, nil
+	}
+	return 0, ErrEnvironment
+}
+
+func share(part, whole int) float64 { return float64(part) / float64(whole) }

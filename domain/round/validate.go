@@ -1,0 +1,121 @@
+package round
+
+import (
+	"errors"
+	"fmt"
+	"math"
+)
+
+// Why a parameter is refused.
+var (
+	ErrOutOfRange = errors.New("out of range")
+	ErrTrainer    = errors.New("a trainer is logistic, mlp or exec")
+	ErrHidden     = errors.New("hidden units are not for softmax regression")
+	ErrFeatures   = errors.New("at least one feature, none twice")
+	ErrRegions    = errors.New("more regions than sites must answer")
+)
+
+// A ParamError says which parameter is at fault.
+type ParamError struct {
+	Param string // as in the JSON of [Params]
+	Err   error
+}
+
+func (e *ParamError) Error() string { return fmt.Sprintf("parameter %s: %v", e.Param, e.Err) }
+func (e *ParamError) Unwrap() error { return e.Err }
+
+// Limits of parameters that are lists.
+const maxFeatures = 1000
+
+// Validate returns the parameters with what was left at zero filled in: one
+// train round of one local epoch by softmax regression into 2 classes, batches
+// of 32 rows, learning rate 0.05, a quorum of one site in one region and a
+// deadline of 60 s; 16 hidden units for the mlp. Seed, Extensions and
+// Production are meant when they are zero.
+//
+// Errors: [*ParamError] for the first parameter at fault, in the order of
+// [Params].
+func (p Params) Validate() (Params, error) {
+	p = p.filled()
+	switch p.Model.Trainer {
+	case TrainerLogistic, TrainerMLP, TrainerExec:
+	default:
+		return Params{}, &ParamError{"model.trainer", ErrTrainer}
+	}
+	if p.Model.Hidden != 0 && p.Model.Trainer == TrainerLogistic {
+		return Params{}, &ParamError{"model.hidden", ErrHidden}
+	}
+	ranges := []struct {
+		name      string
+		v, lo, hi int
+	}{
+		{"model.inputs", p.Model.Inputs, 1, 100_000},
+		{"model.hidden", p.Model.Hidden, 0, 4096},
+		{"model.classes", p.Model.Classes, 2, 1000},
+		{"rounds", p.Rounds, 1, 10_000},
+		{"quorum", p.Quorum, 1, 100_000},
+		{"quorumRegions", p.QuorumRegions, 1, 64},
+		{"deadlineSeconds", p.DeadlineSeconds, 1, 86_400},
+		{"extensions", p.Extensions, 0, 100},
+		{"localEpochs", p.LocalEpochs, 1, 1000},
+		{"batchSize", p.BatchSize, 1, 65_536},
+	}
+	for _, r := range ranges {
+		if r.v < r.lo || r.v > r.hi {
+			return Params{}, &ParamError{r.name, fmt.Errorf("%w: %d to %d", ErrOutOfRange, r.lo, r.hi)}
+		}
+	}
+	if p.QuorumRegions > p.Quorum {
+		return Params{}, &ParamError{"quorumRegions", ErrRegions}
+	}
+	if math.IsNaN(p.LearningRate) || p.LearningRate < 1e-8 || p.LearningRate > 10 {
+		return Params{}, &ParamError{"learningRate", fmt.Errorf("%w: 1e-8 to 10", ErrOutOfRange)}
+	}
+	if p.Seed > 1<<53 { // other languages read it as a float64
+		return Params{}, &ParamError{"seed", fmt.Errorf("%w: 0 to 2^53", ErrOutOfRange)}
+	}
+	if err := checkFeatures(p.Features); err != nil {
+		return Params{}, err
+	}
+	return p, nil
+}
+
+// filled returns the parameters with defaults in the place of zeros.
+func (p Params) filled() Params {
+	fill := func(v *int, with int) {
+		if *v == 0 {
+			*v = with
+		}
+	}
+	if p.Model.Trainer == "" {
+		p.Model.Trainer = TrainerLogistic
+	}
+	if p.Model.Trainer == TrainerMLP {
+		fill(&p.Model.Hidden, 16)
+	}
+	fill(&p.Model.Classes, 2)
+	fill(&p.Rounds, 1)
+	fill(&p.Quorum, 1)
+	fill(&p.QuorumRegions, 1)
+	fill(&p.DeadlineSeconds, 60)
+	fill(&p.LocalEpochs, 1)
+	fill(&p.BatchSize, 32)
+	if p.LearningRate == 0 {
+		p.LearningRate = 0.05
+	}
+	return p
+}
+
+func checkFeatures(features []string) error {
+	seen := make(map[string]bool, len(features))
+	for _, f := range features {
+		if f == "" || seen[f] {
+			return &ParamError{"features", ErrFeatures}
+		}
+		seen[f] = true
+	}
+	if len(features) == 0 || len(features) > maxFeatures {
+		return &ParamError{"features", ErrFeatures}
+	}
+	return nil
+}

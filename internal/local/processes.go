@@ -1,0 +1,277 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/supervise"
+)
+
+// A Site is one agent that the local system runs.
+type Site struct {
+	Tenant string
+	ID     string
+	Region string
+	Data   string // file with its rows
+}
+
+// Plan is what is started, beyond the layout.
+type Plan struct {
+	Layout
+	Config      config.Config
+	Bin         string // directory of the programs
+	PostgresDSN string // of the embedded server; Config's when that is set
+	Sites       []Site
+}
+
+// Files of the state directory that more than one process reads.
+func (p Plan) signingKey() string {
+	if p.Config.CosignKeyPath != "" {
+		return p.Config.CosignKeyPath
+	}
+	return p.Path("keys", "fabric.key")
+}
+
+// TrustKey returns the public key that the data plane and the sites pin.
+func (p Plan) TrustKey() string {
+	if p.Config.TrustKey != "" {
+		return p.Config.TrustKey
+	}
+	return PublicKey(p.signingKey())
+}
+
+// PublicKey returns where the public half of a key file is: beside it.
+func PublicKey(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
+
+// Backends are the servers that the fabric's own processes need, as far as
+// they are embedded.
+func (p Plan) Backends() []supervise.Spec {
+	var specs []supervise.Spec
+	if !p.Config.Set("POSTGRES_DSN") {
+		specs = append(specs, p.fabric("postgres", "postgres"))
+	}
+	if !p.Config.Set("TEMPORAL_ADDRESS") {
+		ui, port := strconv.Itoa(p.Base+offUI), strconv.Itoa(p.Base+offTemporal)
+		specs = append(specs, supervise.Spec{
+			Name: "temporal", Path: filepath.Join(p.Bin, "temporal-dev"),
+			Args: []string{"server", "start-dev", "--ip", p.Host, "--port", port, "--ui-port", ui,
+				"--db-filename", p.Path("temporal.db"), "--namespace", p.Config.TemporalNamespace, "--log-level", "warn"},
+			Ready: both(dial(p.TemporalAddress()), answers(p.TemporalUI()+"/")), Within: time.Minute,
+		})
+	}
+	if !p.Config.Set("GLOBAL_REGISTRY_URL") {
+		spec := p.fabric("registry", "registry", "FABRIC_LISTEN="+p.Address(offRegistry))
+		spec.Ready = answers(p.Registry() + "/v2/")
+		specs = append(specs, spec)
+	}
+	for i := range specs {
+		if specs[i].Within == 0 {
+			specs[i].Within = 30 * time.Second
+		}
+	}
+	return specs
+}
+
+// API is the gateway and the services. It brings the database's schema up to
+// date, so it starts before whatever reads it.
+func (p Plan) API() supervise.Spec {
+	api := p.fabric("api", "api")
+	api.Ready = answers(p.Gateway() + "/health")
+	return api
+}
+
+// Workers is one process for the control plane and one a region.
+func (p Plan) Workers() []supervise.Spec {
+	specs := []supervise.Spec{p.worker("worker-control", 0)}
+	for i, region := range p.Config.RegionNames() {
+		// A region's worker verifies with the public key and holds no private one.
+		specs = append(specs, p.worker("worker-"+region, 1+i, "FABRIC_REGION="+region, "COSIGN_KEY_PATH=", "COSIGN_PASSWORD=", "COSIGN_PASSWORD_FILE=", "FEDERATION_TOKEN=", "FEDERATION_TOKEN_FILE="))
+	}
+	return specs
+}
+
+// DataPlane is the runtimes and the router.
+func (p Plan) DataPlane() []supervise.Spec {
+	var specs []supervise.Spec
+	if p.Config.NeuralURL == "" {
+		for i, region := range p.Config.RegionNames() {
+			spec := p.program("fabric-router", "runtime-"+region, []string{"runtime"},
+				"FABRIC_STATE_DIR="+p.Path("runtime-"+region), "FABRIC_REGION="+region, "FABRIC_LISTEN="+p.Address(offRuntime+i))
+			spec.Ready = answers(p.Runtime(i) + "/v2/health/live")
+			specs = append(specs, spec)
+		}
+	}
+	router := p.program("fabric-router", "router", []string{"serve"},
+		"FABRIC_STATE_DIR="+p.Path("router"), "FABRIC_LISTEN="+p.Address(offRouter))
+	router.Ready = answers(p.Service(offRouter) + "/health")
+	return append(specs, router)
+}
+
+// Agents is the sites.
+func (p Plan) Agents() []supervise.Spec {
+	var specs []supervise.Spec
+	for _, s := range p.Sites {
+		spec := p.program("fabric-site", "site-"+s.ID, []string{"run"},
+			"FABRIC_STATE_DIR="+p.Path("sites", s.ID), "FABRIC_TENANT="+s.Tenant, "FABRIC_SITE="+s.ID,
+			"FABRIC_REGION="+s.Region, "FABRIC_SITE_DATA="+s.Data)
+		specs = append(specs, spec)
+	}
+	return specs
+}
+
+func (p Plan) worker(name string, metrics int, env ...string) supervise.Spec {
+	address := p.Address(offMetrics + metrics)
+	spec := p.fabric(name, "worker", append(env, "FABRIC_METRICS_LISTEN="+address)...)
+	spec.Ready = answers("http://" + address + "/health")
+	return spec
+}
+
+// fabric runs a command of the control plane's program, with its settings.
+func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
+	return p.program("fabric", name, []string{command}, append([]string{
+		"FABRIC_STATE_DIR=" + p.State,
+		"POSTGRES_DSN=" + or(p.Config.PostgresDSN.Reveal(), p.PostgresDSN),
+		"POSTGRES_REPLICA_DSNS=" + p.Config.ReplicaDSNs.Reveal(),
+		"REPL_WINDOW_MS=" + strconv.Itoa(p.Config.ReplicaWindow),
+		"TEMPORAL_ADDRESS=" + or(p.Config.TemporalAddress, p.TemporalAddress()),
+		"TEMPORAL_NAMESPACE=" + p.Config.TemporalNamespace,
+		"GLOBAL_REGISTRY_URL=" + or(p.Config.RegistryURL, p.Registry()),
+		"COSIGN_KEY_PATH=" + p.signingKey(),
+		p.password(),
+		"GLOBAL_S3_ENDPOINT=" + p.Config.S3Endpoint,
+		"AWS_ACCESS_KEY_ID=" + p.Config.S3AccessKey.Reveal(),
+		"AWS_SECRET_ACCESS_KEY=" + p.Config.S3SecretKey.Reveal(),
+		"MODEL_STORE_URL=" + p.Config.ModelStoreURL,
+		"NEURAL_FABRIC_URL=" + or(p.Config.NeuralURL, p.runtimes()),
+		"QUANTUM_COORD_URL=" + p.Config.QuantumURL,
+		"RULES_ENGINE_URL=" + p.Config.RulesURL,
+		"PROM_URL=" + p.Config.PromURL,
+		"FABRIC_NOTIFY_URL=" + p.Config.NotifyURL,
+		"FABRIC_REGIONS=" + p.Config.Regions,
+		"FABRIC_ROUTER_URL=" + p.Service(offRouter),
+		"FABRIC_JWKS=" + p.Config.JWKS,
+		"FABRIC_ISSUER=" + p.Config.Issuer,
+		p.federation(),
+	}, env...)...)
+}
+
+// program runs one of our programs with what all of them need. Settings that
+// come later win.
+func (p Plan) program(file, name string, args []string, env ...string) supervise.Spec {
+	all := []string{
+		"FABRIC_ENV=" + p.Config.Env,
+		"FABRIC_HOST=" + p.Host,
+		"FABRIC_PORT_BASE=" + strconv.Itoa(p.Base),
+		"FABRIC_API_URL=" + p.Gateway(),
+		"FABRIC_SNAPSHOT_URL=" + p.Gateway(),
+		"FABRIC_SNAPSHOT_TOKEN=" + p.Config.SnapshotToken.Reveal(),
+		"FABRIC_TRUST_KEY=" + p.TrustKey(),
+		"FABRIC_LOG_LEVEL=" + p.Config.LogLevel,
+		"FABRIC_ISSUER=" + p.Config.Issuer,
+		"FABRIC_JWKS=" + or(p.Config.JWKS, p.Path("issuer", "jwks.json")),
+		// Said outright: the children are given a database and a registry, and
+		// must not take that for production.
+		"SIMULATION_MODE=" + strconv.FormatBool(p.Config.Simulation()),
+	}
+	if file == "fabric-site" {
+		all = append(all, p.federation())
+	}
+	return supervise.Spec{
+		Name: name, Path: filepath.Join(p.Bin, file), Args: args,
+		Env: append(all, env...), Within: 30 * time.Second,
+	}
+}
+
+// password names the signing key's password by value when it was configured,
+// by file when it was generated.
+func (p Plan) password() string {
+	if p.Config.CosignPassword != "" {
+		return "COSIGN_PASSWORD=" + p.Config.CosignPassword.Reveal()
+	}
+	return "COSIGN_PASSWORD_FILE=" + p.Path("secrets", "cosign.password")
+}
+
+func (p Plan) federation() string {
+	if p.Config.FederationTok != "" {
+		return "FEDERATION_TOKEN=" + p.Config.FederationTok.Reveal()
+	}
+	return "FEDERATION_TOKEN_FILE=" + p.Path("secrets", "federation.token")
+}
+
+// runtimes lists the embedded runtimes as NEURAL_FABRIC_URL does.
+func (p Plan) runtimes() string {
+	var list []string
+	for i, region := range p.Config.RegionNames() {
+		list = append(list, region+"="+p.Runtime(i))
+	}
+	return strings.Join(list, ",")
+}
+
+func or(first, second string) string {
+	if first != "" {
+		return first
+	}
+	return second
+}
+
+// answers says that a URL answers with a status below 400.
+func answers(url string) func(context.Context) error {
+	client := &http.Client{Timeout: 2 * time.Second}
+	return func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode >= http.StatusBadRequest {
+			return fmt.Errorf("%s answers %s", url, resp.Status)
+		}
+		return nil
+	}
+}
+
+// dial says that an address accepts connections.
+func dial(address string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+}
+
+func both(a, b func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := a(ctx); err != nil {
+			return err
+		}
+		return b(ctx)
+	}
+}
+
+// CheckPrograms fails when a program that the plan runs is not beside this one.
+func (p Plan) CheckPrograms() error {
+	programs := []string{"fabric", "fabric-router", "fabric-site"}
+	if !p.Config.Set("TEMPORAL_ADDRESS") {
+		programs = append(programs, "temporal-dev")
+	}
+	for _, name := range programs {
+		if _, err := os.Stat(filepath.Join(p.Bin, name)); err != nil {
+			return fmt.Errorf("%w: %s; build it with: make build", ErrProgram, filepath.Join(p.Bin, name))
+		}
+	}
+	return nil
+}

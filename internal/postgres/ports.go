@@ -1,0 +1,27 @@
+package postgres
+
+import (
+	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/api"
+)
+
+// The compiler checks that every port is kept.
+var (
+	_ activities.Rounds    = Rounds{}
+	_ activities.Versions  = Versions{}
+	_ activities.Snapshots = Snapshots{}
+	_ activities.Actions   = Actions{}
+	_ activities.Ledger    = Ledger{}
+	_ activities.Outbox    = Outbox{}
+
+	_ api.Idempotency = Idempotency{}
+	_ api.Catalog     = Catalog{}
+	_ api.Runs        = Runs{}
+	_ api.Sites       = Sites{}
+	_ api.Models      = Models{}
+	_ api.Actions     = Actions{}
+	_ api.Approvals   = Approvals{}
+	_ api.Snapshots   = Snapshots{}
+	_ api.AuditLog    = AuditLog{}
+	_ api.Scorecards  = Scorecards{}
+)

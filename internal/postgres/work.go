@@ -1,0 +1,177 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/audit"
+)
+
+// What follows is a site's side of a stage. The stage belongs to the tenant
+// that owns the run, the site to another: these statements run as the system,
+// and every one of them goes through the cohort that names the site.
+
+const selectWork = `
+	select st.tenant, st.model, st.trace_id, st.run, st.number, st.kind, st.region, st.manifest, st.signature, r.base, st.deadline, st.status
+	from fabric.stage st
+	join fabric.round r on r.tenant = st.tenant and r.run = st.run and r.number = st.number
+	join fabric.cohort c on c.tenant = st.tenant and c.run = st.run and c.number = st.number and c.region = st.region
+		and c.site_tenant = $1 and c.site = $2
+	where `
+
+// A workRow is work and whether its stage still takes submissions.
+type workRow struct {
+	api.Work
+	status string
+}
+
+func scanWork(row pgx.CollectableRow) (workRow, error) {
+	var w workRow
+	s := &w.Work.Stage
+	err := row.Scan(&s.Tenant, &s.ModelID, &s.TraceID, &s.Run, &s.Number, &s.Kind, &s.Region, &w.Manifest, &w.Signature, &w.Base, &w.Deadline, &w.status)
+	return w, err
+}
+
+func (db *DB) work(ctx context.Context, where string, args ...any) ([]workRow, error) {
+	rows, err := db.system.Query(ctx, selectWork+where, args...)
+	if err != nil {
+		return nil, fault(err)
+	}
+	found, err := pgx.CollectRows(rows, scanWork)
+	return found, fault(err)
+}
+
+// Work returns the open stages that wait for the site, as soon as there is one.
+func (p Sites) Work(ctx context.Context, tenant, id string, wait time.Duration) ([]api.Work, error) {
+	region, err := p.db.seen(ctx, tenant, id)
+	if err != nil {
+		return nil, err
+	}
+	wake, cancel := p.db.hub.subscribe(channelWork + ":" + region)
+	defer cancel()
+	for until := time.Now().Add(wait); ; {
+		found, err := p.db.work(ctx, `st.status = 'open' and not exists (select from fabric.submission s
+			where s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.site_tenant = $1 and s.site = $2)
+			order by st.run collate "C", st.number`, tenant, id)
+		if err != nil || len(found) > 0 || time.Until(until) <= 0 {
+			return onlyWork(found), err
+		}
+		if _, err := p.db.hub.wait(ctx, wake, time.Until(until)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func onlyWork(rows []workRow) []api.Work {
+	out := make([]api.Work, len(rows))
+	for i, r := range rows {
+		out[i] = r.Work
+	}
+	return out
+}
+
+// Stage returns an open stage of the site, answered or not.
+func (p Sites) Stage(ctx context.Context, tenant, id, run string, number int) (api.Work, error) {
+	found, err := p.db.work(ctx, `st.run = $3 and st.number = $4`, tenant, id, run, number)
+	stage, err := one(found, err, api.ErrNotFound)
+	if err != nil {
+		return api.Work{}, err
+	}
+	if stage.status != "open" {
+		return api.Work{}, fmt.Errorf("round %s/%d: %w", run, number, api.ErrClosed)
+	}
+	return stage.Work, nil
+}
+
+// Readable returns the descriptor of base weights that an open stage of the
+// site starts from.
+func (p Sites) Readable(ctx context.Context, tenant, id string, digest artifact.Digest) (artifact.Descriptor, error) {
+	found, err := p.db.work(ctx, `st.status = 'open' and r.base_digest = $3 and $3 <> '' limit 1`, tenant, id, string(digest))
+	stage, err := one(found, err, api.ErrNotFound)
+	return stage.Base, err
+}
+
+// A stage's row lock alone would be unfair: those who share it pass by the one
+// who waits to close, and thousands of sites that answer would keep the stage
+// open. So both first queue for a lock that is handed out in order.
+const (
+	queueForStage = `select pg_advisory_xact_lock`
+	stageLock     = `(hashtextextended($1 || '/' || $2, 1))`
+)
+
+// Submit writes the site's answer once. The row lock on the stage is what
+// makes an answer either part of what CloseStage returns, or refused.
+func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) error {
+	return p.db.withSystem(ctx, func(tx *systemTx) error {
+		ref := s.Stage
+		var status string
+		if _, err := tx.Exec(ctx, queueForStage+`_shared`+stageLock, ref.Tenant, stageTopic(ref.Run, ref.Number, ref.Region)); err != nil {
+			return err
+		}
+		err := tx.QueryRow(ctx, `
+			select st.status from fabric.stage st
+			where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = 'update' and st.region = $4
+				and exists (select from fabric.cohort c where c.tenant = st.tenant and c.run = st.run and c.number = st.number
+					and c.region = st.region and c.site_tenant = $5 and c.site = $6)
+			for share`, ref.Tenant, ref.Run, ref.Number, ref.Region, s.Tenant, s.Site).Scan(&status)
+		if err != nil {
+			return absent(err, api.ErrNotFound)
+		}
+		if done, err := tx.answered(ctx, s); done || err != nil {
+			return err
+		}
+		if status != "open" {
+			return fmt.Errorf("round %s/%d: %w", ref.Run, ref.Number, api.ErrClosed)
+		}
+		tag, err := tx.Exec(ctx, `
+			insert into fabric.submission (tenant, run, number, region, site_tenant, site, update, metrics, bundle, statement, reason)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing`,
+			ref.Tenant, ref.Run, ref.Number, ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Bundle, s.Statement, clean(s.Reason))
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 { // the same site, at the same moment
+			_, err := tx.answered(ctx, s)
+			return err
+		}
+		leaf := audit.Leaf{Kind: "submission.accepted", Tenant: s.Tenant, Actor: clean(caller.Subject), Subject: roundSubject(ref.Run, ref.Number),
+			Digest: s.Update.Digest, Statement: s.Statement, TraceID: ref.TraceID, Simulated: caller.Simulated}
+		if s.Reason != "" {
+			leaf.Kind, leaf.State = "submission.rejected", clean(s.Reason)
+		}
+		tx.leaf(leaf)
+		tx.notify(channelStage, stageTopic(ref.Run, ref.Number, ref.Region))
+		return nil
+	})
+}
+
+// answered says whether the site has answered with this very statement;
+// another one is a conflict.
+func (tx *systemTx) answered(ctx context.Context, s api.Submission) (bool, error) {
+	rows, err := tx.Query(ctx, `select statement from fabric.submission
+		where tenant = $1 and run = $2 and number = $3 and stage = 'update' and site_tenant = $4 and site = $5`,
+		s.Stage.Tenant, s.Stage.Run, s.Stage.Number, s.Tenant, s.Site)
+	if err != nil {
+		return false, err
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || len(found) == 0 {
+		return false, err
+	}
+	if found[0] != string(s.Statement) {
+		return false, fmt.Errorf("site %s has answered otherwise: %w", s.Site, api.ErrConflict)
+	}
+	return true, nil
+}
+
+func roundSubject(run string, number int) string { return fmt.Sprintf("round/%s/%d", run, number) }
+
+// stageTopic is the payload of a stage's notice.
+func stageTopic(run string, number int, region string) string {
+	return fmt.Sprintf("%s/%d/%s", run, number, region)
+}

@@ -1,0 +1,116 @@
+package router
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+)
+
+// auditHeader carries what answered, see docs/protocol/audit-header.md.
+const auditHeader = "X-Fabric-Audit"
+
+// ErrAudit says that an audit header was not made by this key for this record.
+var ErrAudit = errors.New("the audit header does not verify")
+
+const auditKeyFile = "audit.key"
+
+// An audit is the part of an answer by which it can be traced.
+type audit struct {
+	DecisionID string          `json:"decision_id"`
+	TraceID    string          `json:"trace_id"`
+	Manifest   artifact.Digest `json:"manifest"` // of the model package
+	Snapshot   int64           `json:"snapshot"`
+	Policy     int64           `json:"policy"`
+	Output     artifact.Digest `json:"output"` // of the bytes of "output"
+	Header     string          `json:"header"`
+}
+
+// An auditKey is the secret that the router proves its headers with.
+type auditKey struct {
+	id     string
+	secret [32]byte
+}
+
+// loadAuditKey reads the key of the state directory, or makes it. A key that
+// others can read proves nothing and is refused.
+func loadAuditKey(dir string) (auditKey, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return auditKey{}, fmt.Errorf("state directory: %w", err)
+	}
+	path := filepath.Join(dir, auditKeyFile)
+	if err := makeAuditKey(dir, path); err != nil {
+		return auditKey{}, fmt.Errorf("audit key: %w", err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return auditKey{}, fmt.Errorf("audit key: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return auditKey{}, fmt.Errorf("audit key %s: must be a file that only its owner can read", path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return auditKey{}, fmt.Errorf("audit key: %w", err)
+	}
+	var key auditKey
+	if n, err := hex.Decode(key.secret[:], []byte(strings.TrimSpace(string(text)))); err != nil || n != len(key.secret) {
+		return auditKey{}, fmt.Errorf("audit key %s: not 64 hex digits", path)
+	}
+	sum := sha256.Sum256(append([]byte("fabric audit key id\n"), key.secret[:]...))
+	key.id = hex.EncodeToString(sum[:8])
+	return key, nil
+}
+
+// makeAuditKey makes the file if there is none. The name is given to a file
+// that is complete, and only if nobody gave it meanwhile.
+func makeAuditKey(dir, path string) error {
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	temp, err := os.CreateTemp(dir, ".audit-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	var secret [32]byte
+	_, _ = rand.Read(secret[:]) // never fails: crypto/rand ends the program instead
+	_, err = temp.WriteString(hex.EncodeToString(secret[:]) + "\n")
+	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err := os.Link(temp.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// header returns the audit header of a record.
+func (k *auditKey) header(r Record) string {
+	open := fmt.Sprintf("v1;kid=%s;did=%s;model=%s;region=%s;snapshot=%d;policy=%d", k.id, r.DecisionID, r.Manifest, r.Region, r.Snapshot, r.Policy)
+	return open + ";mac=" + k.mac(open, r)
+}
+
+// mac covers the header before it and what the header does not show: whose
+// request it was, which endpoint answered, and the answer itself.
+func (k *auditKey) mac(open string, r Record) string {
+	mac := hmac.New(sha256.New, k.secret[:])
+	fmt.Fprintf(mac, "fabric-audit-v1\n%s\n%s\n%s\n%s\n", open, r.Tenant, r.Endpoint, r.Output)
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// verify returns nil if this key made the header for the record, else [ErrAudit].
+func (k *auditKey) verify(header string, r Record) error {
+	if !hmac.Equal([]byte(header), []byte(k.header(r))) {
+		return ErrAudit
+	}
+	return nil
+}

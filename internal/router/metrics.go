@@ -1,0 +1,61 @@
+package router
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// metrics of a router. Labels are status codes and regions; never tenants,
+// models or ids.
+type metrics struct {
+	requests  *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	ejections *prometheus.CounterVec
+	upstream  *prometheus.HistogramVec
+	added     prometheus.Histogram
+	retries   prometheus.Counter
+	dropped   prometheus.Counter
+	handler   http.Handler
+}
+
+func newMetrics(registry *prometheus.Registry, r *Router) (metrics, error) {
+	fine := []float64{25e-6, 50e-6, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
+	m := metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fabric_router_requests_total", Help: "Calls of /invoke, by status code; 499 for a caller that left.",
+		}, []string{"code"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fabric_router_decisions_total", Help: "Calls that were answered, by region of the runtime.",
+		}, []string{"region"}),
+		ejections: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fabric_router_ejections_total", Help: "Times that an endpoint was set aside for its failures, by region.",
+		}, []string{"region"}),
+		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "fabric_router_upstream_seconds", Help: "Time of an attempt at a runtime, by region.", Buckets: fine,
+		}, []string{"region"}),
+		added: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fabric_router_added_seconds", Help: "Time that the router added to a call.", Buckets: fine,
+		}),
+		retries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fabric_router_retries_total", Help: "Failed attempts after which another endpoint was looked for.",
+		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fabric_router_records_dropped_total", Help: "Decision records that did not reach the disk.",
+		}),
+		handler: promhttp.HandlerFor(registry, promhttp.HandlerOpts{EnableOpenMetrics: true}),
+	}
+	ready := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "fabric_router_endpoints_ready", Help: "Endpoints that are ready and not set aside.",
+	}, func() float64 {
+		ready, _ := r.endpoints()
+		return float64(ready)
+	})
+	var err error
+	for _, c := range []prometheus.Collector{m.requests, m.decisions, m.ejections, m.upstream, m.added, m.retries, m.dropped, ready} {
+		err = errors.Join(err, registry.Register(c))
+	}
+	return m, err
+}

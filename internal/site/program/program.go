@@ -1,0 +1,219 @@
+// Package program trains with a program of the site operator's own, in a fresh
+// folder laid out like the ones of managed training containers. The contract is
+// in docs/protocol/site.md.
+//
+// Invariant: a program sees the rows, the weights and the parameters of one
+// round, and no secret of the agent's. Its folder, which holds private rows, is
+// gone when the round is over. What it prints is kept in one file for the
+// operator and is in no log and no error: it may quote rows.
+package program
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/internal/site/table"
+)
+
+// Why a program has no result.
+var (
+	ErrFailed   = errors.New("the program failed")
+	ErrTimeout  = errors.New("the program took too long and was stopped")
+	ErrNoResult = errors.New("the program left no result")
+	ErrMetrics  = errors.New("the program's metrics are not possible")
+)
+
+// A Error says where the operator finds what the program printed, and why
+// there is no result.
+type Error struct {
+	Log string
+	Err error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("%v (its output is in %s)", e.Err, e.Log) }
+func (e *Error) Unwrap() error { return e.Err }
+
+// maxUpdate bounds the update that is read back: the fabric takes no larger one.
+const maxUpdate = 64 << 20
+
+// maxMetrics bounds metrics.json.
+const maxMetrics = 1 << 16
+
+// A Program is a command and where it may work. One runs at a time.
+type Program struct {
+	Command string        // given to /bin/sh -c
+	Dir     string        // private to the agent; holds the fresh folders and output.log
+	Limit   time.Duration // for one round, above zero
+	Pass    []string      // names of the agent's variables that the program may see
+}
+
+// A Job is one round's work.
+type Job struct {
+	Run     string
+	Round   int
+	Tenant  string
+	Site    string
+	Params  round.Params
+	Seed    uint64
+	Weights []byte // safetensors, all tensors of the model
+	Train   table.Table
+	Held    table.Table
+}
+
+// A Result is what the program left, checked.
+type Result struct {
+	Update  artifact.Tensors // the trainable tensors, local - base
+	Metrics round.Metrics
+}
+
+// Train runs the program and takes its update and its metrics.
+//
+// Errors: [*Error] with [ErrFailed], [ErrTimeout], [ErrNoResult], [ErrMetrics],
+// or what [round.CheckUpdate] says of the update; ctx's own; a failing disk's.
+func (p Program) Train(ctx context.Context, job Job) (Result, error) {
+	// A predecessor that was killed could not tidy up.
+	if err := p.Tidy(); err != nil {
+		return Result{}, err
+	}
+	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
+		return Result{}, err
+	}
+	folder, err := os.MkdirTemp(p.Dir, "round-")
+	if err != nil {
+		return Result{}, err
+	}
+	defer os.RemoveAll(folder)
+	if folder, err = filepath.Abs(folder); err != nil {
+		return Result{}, err
+	}
+	environment, err := layout(folder, job)
+	if err != nil {
+		return Result{}, err
+	}
+	log := filepath.Join(p.Dir, "output.log")
+	result, err := p.attempt(ctx, folder, log, append(p.passed(), environment...), job)
+	switch {
+	case ctx.Err() != nil:
+		return Result{}, ctx.Err()
+	case err != nil:
+		return Result{}, &Error{Log: log, Err: err}
+	}
+	return result, nil
+}
+
+// Tidy removes folders of rounds that were cut short.
+func (p Program) Tidy() error {
+	left, err := filepath.Glob(filepath.Join(p.Dir, "round-*"))
+	if err != nil {
+		return err
+	}
+	for _, folder := range left {
+		if err := os.RemoveAll(folder); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p Program) attempt(ctx context.Context, folder, log string, environment []string, job Job) (Result, error) {
+	if err := p.run(ctx, folder, log, environment); err != nil {
+		return Result{}, err
+	}
+	return collect(folder, job)
+}
+
+// collect reads the results through a root, so that a link in the folder cannot
+// point the agent at another file.
+func collect(folder string, job Job) (Result, error) {
+	root, err := os.OpenRoot(folder)
+	if err != nil {
+		return Result{}, err
+	}
+	defer root.Close()
+	content, err := read(root, updateFile, maxUpdate)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := round.CheckUpdate(job.Params.Model, round.Train, bytes.NewReader(content)); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", updateFile, err)
+	}
+	update, err := artifact.ParseTensors(content)
+	if err != nil {
+		return Result{}, fmt.Errorf("%s: %w", updateFile, err)
+	}
+	text, err := read(root, metricsFile, maxMetrics)
+	if err != nil {
+		return Result{}, err
+	}
+	var m round.Metrics
+	if err := artifact.DecodeStrict(text, &m); err != nil {
+		return Result{}, fmt.Errorf("%s: %w: %w", metricsFile, ErrMetrics, err)
+	}
+	if err := check(m, job); err != nil {
+		return Result{}, fmt.Errorf("%s: %w", metricsFile, err)
+	}
+	return Result{Update: update, Metrics: m}, nil
+}
+
+// check compares metrics with the rows that there are: a weight in the average
+// is not a program's to invent.
+func check(m round.Metrics, job Job) error {
+	switch {
+	case m.Examples < 1 || m.Examples > int64(job.Train.Len()):
+		return fmt.Errorf("%w: examples", ErrMetrics)
+	case m.Evaluated < 0 || m.Evaluated > int64(job.Held.Len()):
+		return fmt.Errorf("%w: evaluated", ErrMetrics)
+	case m.Correct < 0 || m.Correct > m.Evaluated:
+		return fmt.Errorf("%w: correct", ErrMetrics)
+	case m.LossMicros < 0 || m.LossMicros > 1<<50:
+		return fmt.Errorf("%w: lossMicros", ErrMetrics)
+	}
+	return nil
+}
+
+func read(root *os.Root, name string, limit int64) ([]byte, error) {
+	info, err := root.Stat(name)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%w: %s", ErrNoResult, name)
+	}
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoResult, name)
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s: %w", name, artifact.ErrTooLarge)
+	}
+	return content, nil
+}
+
+// passed returns what the program may see of the agent's own environment: what
+// any program needs to start, and what the operator names.
+func (p Program) passed() []string {
+	var out []string
+	for _, name := range append([]string{"PATH", "LANG", "LC_ALL", "TZ"}, p.Pass...) {
+		if value, ok := os.LookupEnv(name); ok && !secret(name) {
+			out = append(out, name+"="+value)
+		}
+	}
+	return out
+}
+
+// secret says whether a variable is one of the agent's own, which no operator
+// can mean to pass on.
+func secret(name string) bool {
+	return strings.HasPrefix(name, "FEDERATION_TOKEN") || strings.HasPrefix(name, "FABRIC_")
+}

@@ -1,0 +1,211 @@
+package token
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/lestrrat-go/jwx/v3/jwk"
+)
+
+// ErrKeySet says that a text is not a usable JSON Web Key Set.
+var ErrKeySet = errors.New("not a usable key set")
+
+const (
+	maxKeySet = 256 << 10
+	// reloadEvery bounds how often an unknown key id may make us read the set
+	// again, so that invented ids cost the issuer nothing.
+	reloadEvery = 5 * time.Second
+	// refreshEvery is how long a key that the issuer withdrew may live on.
+	refreshEvery = 5 * time.Minute
+)
+
+// StaticKeys is a key set that never changes.
+type StaticKeys map[string]any
+
+// Key implements [KeySource].
+func (s StaticKeys) Key(_ context.Context, id string) (any, error) {
+	if key, ok := s[id]; ok {
+		return key, nil
+	}
+	return nil, ErrKey
+}
+
+// ParseKeySet reads a JWKS (RFC 7517). Keys without an id, for encryption or
+// of a kind that no accepted algorithm uses are left out; a private key makes
+// the whole set unusable, because it has been given away.
+func ParseKeySet(text []byte) (StaticKeys, error) {
+	set, err := jwk.Parse(text)
+	if err != nil {
+		return nil, ErrKeySet
+	}
+	keys := StaticKeys{}
+	for i := range set.Len() {
+		key, _ := set.Key(i)
+		if private, err := jwk.IsPrivateKey(key); err == nil && private {
+			return nil, fmt.Errorf("it holds a private key: %w", ErrKeySet)
+		}
+		id, named := key.KeyID()
+		if use, set := key.KeyUsage(); !named || id == "" || set && use != "sig" {
+			continue
+		}
+		if _, twice := keys[id]; twice {
+			return nil, fmt.Errorf("a key id occurs twice: %w", ErrKeySet)
+		}
+		var raw any
+		if err := jwk.Export(key, &raw); err != nil {
+			return nil, ErrKeySet
+		}
+		switch k := raw.(type) {
+		case *ecdsa.PublicKey:
+			if k.Curve == elliptic.P256() {
+				keys[id] = k
+			}
+		case *rsa.PublicKey:
+			if k.N.BitLen() >= 2048 {
+				keys[id] = k
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("no key for ES256 or RS256: %w", ErrKeySet)
+	}
+	return keys, nil
+}
+
+// A KeyFile is a key set behind a path or URL. It is read when first needed,
+// again when it is old, and when a token names a key that is not in it; if that
+// fails the last good set stays. Safe for concurrent use.
+type KeyFile struct {
+	from   string
+	backup string // where the last good set is kept for a start without the issuer; "" for nowhere
+	client *http.Client
+	now    func() time.Time
+
+	mu    sync.Mutex
+	keys  StaticKeys
+	tried time.Time
+	got   time.Time
+}
+
+// NewKeyFile returns the key set at a path, an https URL, or an http URL of
+// this machine. A set that came by URL is also kept at backup, if not "". A
+// client of nil is the default one; a load takes three seconds at most.
+func NewKeyFile(from, backup string, client *http.Client, now func() time.Time) (*KeyFile, error) {
+	if at, err := url.Parse(from); err == nil && at.Host != "" {
+		if at.Scheme != "https" && (at.Scheme != "http" || !loopback(at.Hostname())) {
+			return nil, fmt.Errorf("%s://%s: a key set comes by https, or from this machine", at.Scheme, at.Host)
+		}
+		if at.User != nil {
+			return nil, errors.New("the URL of a key set must not hold credentials")
+		}
+	} else {
+		backup = ""
+	}
+	if client == nil {
+		client = http.DefaultClient
+	}
+	return &KeyFile{from: from, backup: backup, client: client, now: now}, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// Key implements [KeySource].
+func (f *KeyFile) Key(ctx context.Context, id string) (any, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	_, known := f.keys[id]
+	if (!known || now.Sub(f.got) > refreshEvery) && now.Sub(f.tried) >= reloadEvery {
+		f.tried = now
+		if keys, err := f.load(ctx); err == nil {
+			f.keys, f.got = keys, now
+		} else if f.keys == nil {
+			return nil, errors.Join(ErrKey, err)
+		}
+	}
+	return f.keys.Key(ctx, id)
+}
+
+// load reads the set from where it lives, or, before any was read, from the
+// copy of an earlier process.
+func (f *KeyFile) load(ctx context.Context) (StaticKeys, error) {
+	text, err := f.read(ctx)
+	if err == nil {
+		keys, err := ParseKeySet(text)
+		if err == nil {
+			f.keep(text)
+		}
+		return keys, err
+	}
+	if f.keys == nil && f.backup != "" {
+		if text, fileErr := os.ReadFile(f.backup); fileErr == nil {
+			return ParseKeySet(text)
+		}
+	}
+	return nil, err
+}
+
+func (f *KeyFile) read(ctx context.Context) ([]byte, error) {
+	at, err := url.Parse(f.from)
+	if err != nil || at.Host == "" {
+		file, err := os.Open(f.from)
+		if err != nil {
+			return nil, fmt.Errorf("key set: %w", err)
+		}
+		defer file.Close()
+		return bounded(file)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.from, nil)
+	if err != nil {
+		return nil, fmt.Errorf("key set: %w", err)
+	}
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("key set: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("key set: status %d", resp.StatusCode)
+	}
+	return bounded(resp.Body)
+}
+
+func bounded(from io.Reader) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(from, maxKeySet+1))
+	if err == nil && len(text) > maxKeySet {
+		return nil, fmt.Errorf("longer than %d bytes: %w", maxKeySet, ErrKeySet)
+	}
+	return text, err
+}
+
+// keep writes the copy beside and renames it, so that a crash leaves the old
+// one. A copy that cannot be written costs a restart without the issuer only.
+func (f *KeyFile) keep(text []byte) {
+	if f.backup == "" {
+		return
+	}
+	temp := filepath.Join(filepath.Dir(f.backup), "."+filepath.Base(f.backup)+".new")
+	if os.WriteFile(temp, text, 0o600) == nil {
+		_ = os.Rename(temp, f.backup)
+	}
+}

@@ -1,0 +1,182 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	sdk "go.temporal.io/sdk/worker"
+
+	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/workflows"
+)
+
+// ErrPort says that a worker was given nothing where it needs a port.
+var ErrPort = errors.New("a port is missing")
+
+// pause is between two questions to a runtime.
+const pause = 250 * time.Millisecond
+
+// BindWorkflows binds every workflow of the contract. The compiler checks that
+// the code speaks the contract's types.
+func BindWorkflows(r sdk.WorkflowRegistry) {
+	contract.TrainingRun.Bind(r, workflows.TrainingRun)
+	contract.FederatedRound.Bind(r, workflows.FederatedRound)
+	contract.RegionRound.Bind(r, workflows.RegionRound)
+	contract.Approval.Bind(r, workflows.Approval)
+	contract.ModelPromotion.Bind(r, workflows.ModelPromotion)
+	contract.PolicyRollout.Bind(r, workflows.PolicyRollout)
+	contract.AutoTune.Bind(r, workflows.AutoTune)
+}
+
+// A Control is what the activities of the control queue need. It signs
+// snapshots, so it holds a signer too.
+type Control struct {
+	Blobs     activities.Blobs
+	Rounds    activities.Rounds
+	Versions  activities.Versions
+	Snapshots activities.Snapshots
+	Actions   activities.Actions
+	Registry  activities.Registry
+	Signer    activities.Signer
+	Verifier  activities.Verifier
+	Notifier  activities.Notifier
+
+	Simulation bool          // see activities.Round and activities.Promotion
+	BallotTTL  time.Duration // how long approvers have; 0 means three days
+}
+
+// Queue returns the control queue. Its workflows are all but those of a region.
+func (c Control) Queue() Queue {
+	return Queue{Name: contract.QueueControl, Bind: c.bind, Slots: 64}
+}
+
+func (c Control) bind(r sdk.Registry) error {
+	if err := complete(c); err != nil {
+		return err
+	}
+	ttl := c.BallotTTL
+	if ttl == 0 {
+		ttl = 72 * time.Hour
+	}
+	contract.TrainingRun.Bind(r, workflows.TrainingRun)
+	contract.FederatedRound.Bind(r, workflows.FederatedRound)
+	contract.Approval.Bind(r, workflows.Approval)
+	contract.ModelPromotion.Bind(r, workflows.ModelPromotion)
+	contract.PolicyRollout.Bind(r, workflows.PolicyRollout)
+	contract.AutoTune.Bind(r, workflows.AutoTune)
+
+	rounds := &activities.Round{Blobs: c.Blobs, Rounds: c.Rounds, Simulation: c.Simulation}
+	contract.PlanRound.Bind(r, rounds.PlanRound)
+	contract.CloseRound.Bind(r, rounds.CloseRound)
+	contract.CloseRun.Bind(r, rounds.CloseRun)
+
+	sums := &activities.Aggregate{Blobs: c.Blobs, Rounds: c.Rounds}
+	contract.CombineRegions.Bind(r, sums.CombineRegions)
+
+	candidates := &activities.CandidatePackage{Blobs: c.Blobs, Registry: c.Registry}
+	contract.PushCandidate.Bind(r, candidates.PushCandidate)
+
+	versions := &activities.Version{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier, Versions: c.Versions}
+	contract.RegisterVersion.Bind(r, versions.RegisterVersion)
+
+	ballots := &activities.Approval{Actions: c.Actions, Notifier: c.Notifier, Now: time.Now}
+	contract.NotifyApprovers.Bind(r, ballots.NotifyApprovers)
+	contract.VerifyVote.Bind(r, ballots.VerifyVote)
+	contract.RecordBallot.Bind(r, ballots.RecordBallot)
+
+	plans := &activities.Promotion{
+		Blobs: c.Blobs, Versions: c.Versions, Registry: c.Registry, Verifier: c.Verifier, Snapshots: c.Snapshots,
+		Actions: c.Actions, Simulation: c.Simulation, BallotTTL: ttl, Now: time.Now,
+	}
+	contract.CheckPlan.Bind(r, plans.CheckPlan)
+	contract.RecordOutcome.Bind(r, plans.RecordOutcome)
+
+	contract.PublishSnapshot.Bind(r, c.Publisher().PublishSnapshot)
+
+	policies := &activities.Policy{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier}
+	contract.PushPolicy.Bind(r, policies.PushPolicy)
+	contract.AttachSignature.Bind(r, policies.AttachSignature)
+
+	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots}
+	contract.ComputeScorecard.Bind(r, tunings.ComputeScorecard)
+	contract.Suggest.Bind(r, tunings.Suggest)
+	contract.ApplySuggestion.Bind(r, tunings.ApplySuggestion)
+	return nil
+}
+
+// Publisher returns what publishes snapshots: for the queue, and for the
+// bootstrap of the regions and endpoints when a process starts.
+func (c Control) Publisher() *activities.Snapshot {
+	return &activities.Snapshot{Blobs: c.Blobs, Snapshots: c.Snapshots, Registry: c.Registry, Signer: c.Signer, Now: time.Now}
+}
+
+// A Signing is what the signing queue needs.
+type Signing struct {
+	Blobs  activities.Blobs
+	Signer activities.Signer
+}
+
+// Queue returns the signing queue, which holds the key and nothing else.
+func (s Signing) Queue() Queue {
+	return Queue{Name: contract.QueueSigning, Bind: s.bind, Slots: 4}
+}
+
+func (s Signing) bind(r sdk.Registry) error {
+	if err := complete(s); err != nil {
+		return err
+	}
+	signs := &activities.Sign{Blobs: s.Blobs, Signer: s.Signer}
+	contract.SignStatement.Bind(r, signs.SignStatement)
+	return nil
+}
+
+// A Region is what the queue of a region needs: no key, no registry.
+type Region struct {
+	Name     string
+	Blobs    activities.Blobs
+	Rounds   activities.Rounds
+	Verifier activities.Verifier
+	Runtime  activities.Runtime
+}
+
+// Queue returns the queue of the region. Every open stage waits in a slot.
+func (g Region) Queue() Queue {
+	return Queue{Name: contract.QueueRegion(g.Name), Bind: g.bind, Slots: 256}
+}
+
+func (g Region) bind(r sdk.Registry) error {
+	if err := complete(g); err != nil {
+		return err
+	}
+	contract.RegionRound.Bind(r, workflows.RegionRound)
+
+	stages := &activities.Stage{Blobs: g.Blobs, Rounds: g.Rounds, Verifier: g.Verifier, Now: time.Now}
+	contract.OpenStage.Bind(r, stages.OpenStage)
+	contract.AwaitStage.Bind(r, stages.AwaitStage)
+
+	sums := &activities.Aggregate{Blobs: g.Blobs, Rounds: g.Rounds}
+	contract.AggregateRegion.Bind(r, sums.AggregateRegion)
+
+	runtimes := &activities.Region{Runtime: g.Runtime, Now: time.Now, Pause: pause}
+	contract.AwaitActive.Bind(r, runtimes.AwaitActive)
+	return nil
+}
+
+// complete names the ports that are missing, so that a worker refuses to start
+// instead of failing at its first task.
+func complete(ports any) error {
+	var missing []string
+	for field, value := range reflect.ValueOf(ports).Fields() {
+		if field.Type.Kind() == reflect.Interface && value.IsNil() || field.Name == "Name" && value.IsZero() {
+			missing = append(missing, field.Name)
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%T: %w: %s", ports, ErrPort, strings.Join(missing, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+)
+
+// A decision says whether a gated action may run. An empty outcome is yes.
+type decision struct {
+	outcome string // one of the contract's
+	cause   string
+}
+
+// ended is the decision not to run, because of err.
+func ended(err error) decision {
+	why := explain(err, contract.BadPlan)
+	if why.kind == contract.StalePlan {
+		return decision{contract.Stale, why.words}
+	}
+	return decision{contract.Failed, why.words}
+}
+
+// gate returns the plan if it may run now: it fits the world, and if that takes
+// people, they approved exactly its digest and it fits the world still. err is
+// cancellation only.
+func gate(ctx workflow.Context, in contract.CheckInput) (contract.Checked, decision, error) {
+	checked, err := contract.CheckPlan.Execute(registry(ctx, "does the plan fit the world?"), in)
+	if canceled(ctx, err) {
+		return checked, decision{}, err
+	}
+	if err != nil {
+		return checked, ended(err), nil
+	}
+	label(ctx, contract.AttrRisk.ValueSet(int64(checked.Risk)))
+	req := checked.Request
+	if req.Need == 0 {
+		label(ctx, contract.AttrApproval.ValueSet("not needed"))
+		return checked, decision{}, nil
+	}
+	if req.Action.Plan != in.Plan.Digest || req.Action.ID != in.Action {
+		return checked, decision{contract.Failed, "the ballot is about another plan"}, nil
+	}
+
+	label(ctx, contract.AttrApproval.ValueSet(string(approval.Pending)), contract.AttrStage.ValueSet("approval"))
+	show(ctx, fmt.Sprintf("**waits for %d approvals**: %s", req.Need, req.Action.Summary), "", "risk "+fmt.Sprint(checked.Risk))
+	name := fmt.Sprintf("approve %s (risk %d)", req.Action.Summary, req.Action.Risk)
+	opts := child(ctx, contract.ApprovalID(in.Action), contract.QueueControl, name, 0, labels(in.Subject, "approval"))
+	ballot, err := contract.Approval.Execute(opts, req)
+	if canceled(ctx, err) {
+		return checked, decision{}, err
+	}
+	if err != nil {
+		return checked, ended(err), nil
+	}
+	label(ctx, contract.AttrApproval.ValueSet(string(ballot.Outcome)))
+	switch ballot.Outcome {
+	case approval.Approved:
+	case approval.Rejected:
+		return checked, decision{contract.Rejected, objection(ballot)}, nil
+	default:
+		return checked, decision{contract.Expired, "the ballot expired"}, nil
+	}
+
+	// Days may have passed: what was approved must still fit.
+	again, err := contract.CheckPlan.Execute(registry(ctx, "does it fit still?"), in)
+	if canceled(ctx, err) {
+		return checked, decision{}, err
+	}
+	if err != nil {
+		return checked, ended(err), nil
+	}
+	checked.Plan = again.Plan
+	return checked, decision{}, nil
+}
+
+// objection returns who was against, and why.
+func objection(b approval.Ballot) string {
+	for _, v := range b.Votes {
+		if !v.Approve {
+			return "rejected by " + v.Approver + ": " + v.Reason
+		}
+	}
+	return "rejected"
+}

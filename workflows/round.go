@@ -1,0 +1,233 @@
+package workflows
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+)
+
+// FederatedRound runs one round over every region of its cohort. A region that
+// delivers nothing is a result with a cause; the round fails only below its
+// quorum. However it ends, CloseRound records it.
+func FederatedRound(ctx workflow.Context, in contract.RoundInput) (contract.RoundResult, error) {
+	begin(ctx, in.Subject, string(in.Kind))
+	f := &federated{in: in}
+	err := f.run(ctx)
+
+	end := contract.CloseRoundInput{
+		Subject:  in.Subject,
+		Run:      in.Run,
+		Number:   in.Number,
+		Kind:     in.Kind,
+		Base:     f.plan.Base,
+		Weights:  f.combined.Weights,
+		Manifest: f.plan.Manifest,
+		Metrics:  f.combined.Metrics,
+		Version:  f.version,
+		Regions:  f.regions,
+		Cause:    words(err, contract.RoundFailed),
+	}
+	done, cancel := closing(ctx)
+	defer cancel()
+	result, lost := contract.CloseRound.Execute(quick(done, "record the end of the round"), end)
+	switch {
+	case canceled(ctx, err):
+		return result, err
+	case err != nil:
+		return result, explain(err, contract.RoundFailed).final()
+	}
+	return result, lost
+}
+
+// federated is the state of one round.
+type federated struct {
+	in       contract.RoundInput
+	plan     contract.RoundPlan
+	regions  []contract.RegionResult // as in the plan's cohort
+	combined contract.Combined
+	version  contract.Version
+}
+
+func (f *federated) run(ctx workflow.Context) error {
+	in := f.in
+	var err error
+	if f.plan, err = contract.PlanRound.Execute(quick(ctx, "consent, cohort, manifest"), in); err != nil {
+		return err
+	}
+	order, err := contract.SignStatement.Execute(signing(ctx, "the order to the sites"), contract.SignInput{
+		Subject:       in.Subject,
+		Name:          contract.RoundID(in.Run, in.Number),
+		Digest:        f.plan.Manifest.Digest,
+		PredicateType: artifact.PredicateRoundManifest,
+	})
+	if err != nil {
+		return err
+	}
+	f.show(ctx, "regions are at work")
+	if err := f.inRegions(ctx, order.Bundle); err != nil {
+		return err
+	}
+	if err := f.quorum(); err != nil {
+		return err
+	}
+	f.combined, err = contract.CombineRegions.Execute(compute(ctx, contract.QueueControl, "one sum of all regions"), contract.CombineInput{
+		Subject: in.Subject,
+		Run:     in.Run,
+		Number:  in.Number,
+		Kind:    in.Kind,
+		Params:  in.Params,
+		Base:    f.plan.Base,
+		Regions: f.delivered(),
+	})
+	if err != nil {
+		return err
+	}
+	f.show(ctx, measured(f.combined.Metrics))
+	if !in.Publish {
+		return nil
+	}
+	f.version, err = f.publish(ctx)
+	return err
+}
+
+// inRegions starts every region and waits for all of them. Regions are started
+// and collected in the plan's order.
+func (f *federated) inRegions(ctx workflow.Context, signature artifact.Descriptor) error {
+	in := f.in
+	children := make([]workflow.ChildWorkflowFuture, len(f.plan.Cohort))
+	for i, c := range f.plan.Cohort {
+		name := fmt.Sprintf("%s round %d of %s in %s, %d sites", in.Kind, in.Number, in.ModelID, c.Region, c.Sites)
+		id := contract.RegionID(in.Run, in.Number, c.Region)
+		opts := child(ctx, id, contract.QueueRegion(c.Region), name, regionLimit(in.Params, c.Sites), labels(in.Subject, string(in.Kind)))
+		children[i] = contract.RegionRound.Child(opts, contract.RegionInput{
+			Subject:   in.Subject,
+			Run:       in.Run,
+			Number:    in.Number,
+			Kind:      in.Kind,
+			Region:    c.Region,
+			Sites:     c.Sites,
+			Need:      round.Need(in.Params.Quorum, f.plan.Cohort, c.Region),
+			Params:    in.Params,
+			Manifest:  f.plan.Manifest,
+			Signature: signature,
+		})
+	}
+	for i, c := range f.plan.Cohort {
+		var result contract.RegionResult
+		if err := children[i].Get(ctx, &result); err != nil {
+			result = contract.RegionResult{
+				Counts: round.Counts{Selected: c.Sites},
+				Cause:  words(err, contract.RoundFailed),
+			}
+		}
+		result.Region = c.Region
+		f.regions = append(f.regions, result)
+	}
+	return ctx.Err()
+}
+
+// regionLimit is when a region counts as lost.
+func regionLimit(p round.Params, sites int) time.Duration {
+	deadlines := time.Duration(p.DeadlineSeconds*(1+p.Extensions)) * time.Second
+	return deadlines + regionSlack + time.Duration(sites)*perSite
+}
+
+// delivered returns the regions that have a sum, in the plan's order.
+func (f *federated) delivered() []contract.RegionResult {
+	var some []contract.RegionResult
+	for _, r := range f.regions {
+		if r.Cause == "" {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// quorum fails the round when too few delivered, and says what each region
+// that did not had to say.
+func (f *federated) quorum() error {
+	var counts []round.Counts
+	for _, r := range f.delivered() {
+		counts = append(counts, r.Counts)
+	}
+	err := round.Quorum(f.in.Params, counts)
+	if err == nil {
+		return nil
+	}
+	why := []string{err.Error()}
+	for _, r := range f.regions {
+		if r.Cause != "" {
+			why = append(why, r.Region+": "+r.Cause)
+		}
+	}
+	return &failure{contract.NoQuorum, strings.Join(why, "; ")}
+}
+
+// publish makes the weights a version: pushed, signed, the signature attached
+// and read back, then registered. Stopped at any line, nothing is a version.
+func (f *federated) publish(ctx workflow.Context) (contract.Version, error) {
+	in := f.in
+	stage(ctx, "publish")
+	candidate, err := contract.PushCandidate.Execute(registry(ctx, "the candidate package"), contract.CandidateInput{
+		Subject:  in.Subject,
+		Run:      in.Run,
+		Number:   in.Number,
+		Params:   in.Params,
+		Weights:  f.combined.Weights,
+		Manifest: f.plan.Manifest,
+		Metrics:  f.combined.Metrics,
+	})
+	if err != nil {
+		return contract.Version{}, err
+	}
+	signed, err := contract.SignStatement.Execute(signing(ctx, "the candidate package"), contract.SignInput{
+		Subject:       in.Subject,
+		Name:          candidate.Repository,
+		Digest:        candidate.Package.Digest,
+		PredicateType: artifact.PredicateModelPackage,
+		Predicate:     candidate.Predicate,
+	})
+	if err != nil {
+		return contract.Version{}, err
+	}
+	_, err = contract.AttachSignature.Execute(registry(ctx, "attach and read back"), contract.AttachInput{
+		Subject:       in.Subject,
+		Repository:    candidate.Repository,
+		Package:       candidate.Package,
+		PredicateType: artifact.PredicateModelPackage,
+		Bundle:        signed.Bundle,
+	})
+	if err != nil {
+		return contract.Version{}, err
+	}
+	return contract.RegisterVersion.Execute(registry(ctx, "verify, then register"), contract.RegisterInput{
+		Subject:   in.Subject,
+		Run:       in.Run,
+		Number:    in.Number,
+		Candidate: candidate,
+		Bundle:    signed.Bundle,
+		Weights:   f.combined.Weights,
+		Metrics:   f.combined.Metrics,
+	})
+}
+
+func (f *federated) show(ctx workflow.Context, now string) {
+	lines := []string{
+		fmt.Sprintf("**%s round %d** of model %s (%s): %s", f.in.Kind, f.in.Number, f.in.ModelID, f.in.Tenant, now),
+		"", "| region | sites asked | delivered | refused | |", "|---|---|---|---|---|",
+	}
+	for i, c := range f.plan.Cohort {
+		var r contract.RegionResult
+		if i < len(f.regions) {
+			r = f.regions[i]
+		}
+		lines = append(lines, fmt.Sprintf("| %s | %d | %d | %d | %s |", c.Region, c.Sites, r.Counts.Accepted, r.Counts.Rejected, r.Cause))
+	}
+	show(ctx, lines...)
+}
