@@ -41,7 +41,7 @@ func (a *Aggregate) AggregateRegion(ctx context.Context, in contract.StageRef) (
 	// submissions in it.
 	submissions, err := a.Rounds.CloseStage(ctx, in)
 	if err != nil {
-		return result, about(in.Run, in.Number, err)
+		return result, about(in.Run, in.Number, settled(err))
 	}
 	for _, c := range manifest.Cohort {
 		if c.Region == in.Region {
@@ -145,7 +145,7 @@ func (a *Aggregate) manifest(ctx context.Context, in contract.StageRef) (round.M
 	var manifest round.Manifest
 	begun, _, ok, err := a.Rounds.Begun(ctx, in.Tenant, in.Run, in.Number)
 	if err == nil && !ok {
-		err = fmt.Errorf("its row: %w", ErrNotFound)
+		err = settled(fmt.Errorf("its row: %w", ErrNotFound))
 	}
 	if err != nil {
 		return manifest, about(in.Run, in.Number, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/atom-fabric/fabric/contract"
@@ -40,7 +41,7 @@ func (a *Approval) VerifyVote(_ context.Context, in contract.VoteInput) (approva
 // has its leaf gets no second one.
 func (a *Approval) RecordBallot(ctx context.Context, ballot approval.Ballot) (contract.Nothing, error) {
 	if err := a.Actions.RecordBallot(ctx, ballot); err != nil {
-		return contract.Nothing{}, within(err, "ballot of %s", ballot.Request.Action.ID)
+		return contract.Nothing{}, within(settled(err), "ballot of %s", ballot.Request.Action.ID)
 	}
 	return contract.Nothing{}, nil
 }
@@ -50,13 +51,14 @@ func (a *Approval) RecordBallot(ctx context.Context, ballot approval.Ballot) (co
 func verifyVote(req approval.Request, bundle []byte, now time.Time) approval.Vote {
 	// Until somebody is known to have signed it, a vote is known by its bytes.
 	vote := approval.Vote{Statement: artifact.DigestOf(bundle), At: now}
-	verified, err := artifact.VerifyBundle(keysOf(req.Approvers), bundle, artifact.PredicateApproval, req.Action.Plan)
+	known := slices.Concat(req.Approvers, req.Barred)
+	verified, err := artifact.VerifyBundle(keysOf(known), bundle, artifact.PredicateApproval, req.Action.Plan)
 	if err != nil {
 		vote.Refused = refusal(err)
 		return vote
 	}
 	vote.Statement, vote.Key = verified.Statement, verified.Key
-	for _, p := range req.Approvers {
+	for _, p := range known {
 		if p.Key == verified.Key {
 			vote.Approver, vote.Role = p.Name, p.Role
 		}

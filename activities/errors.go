@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"go.temporal.io/sdk/temporal"
+
+	"github.com/atom-fabric/fabric/contract"
 )
 
 // What ports say, so that activities can tell a final failure from a passing one.
@@ -34,6 +36,19 @@ func within(err error, format string, args ...any) error {
 // about says which round a failure belongs to.
 func about(run string, number int, err error) error {
 	return within(err, "round %s/%d", run, number)
+}
+
+// settled makes final what the rows have settled: a row that is not there was
+// never written with the transaction that started this work, and what they
+// refuse they refuse again. A database that is away is neither.
+func settled(err error) error {
+	switch {
+	case errors.Is(err, ErrNotFound), errors.Is(err, ErrRefused):
+		return permanent(contract.BadPlan, err)
+	case errors.Is(err, ErrStale):
+		return permanent(contract.StalePlan, err)
+	}
+	return err
 }
 
 // final says whether err would happen again.

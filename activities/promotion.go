@@ -139,7 +139,7 @@ func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan pr
 	// If we crash after this line, the ballot is found open, with its nonce.
 	opened, err := p.Actions.OpenBallot(ctx, req)
 	if err != nil {
-		return req, err
+		return req, settled(err)
 	}
 	if opened.Action.Plan != in.Plan.Digest {
 		return opened, permanent(contract.BadPlan, fmt.Errorf("its ballot is about plan %s: %w", opened.Action.Plan.Short(), ErrPlan))
@@ -177,7 +177,7 @@ func (p *Promotion) RecordOutcome(ctx context.Context, in contract.OutcomeInput)
 		}
 	}
 	if err := p.Actions.RecordOutcome(ctx, in, plan); err != nil {
-		return contract.Nothing{}, within(err, "action %s", in.Action)
+		return contract.Nothing{}, within(settled(err), "action %s", in.Action)
 	}
 	return contract.Nothing{}, nil
 }

@@ -1,11 +1,14 @@
 package activities_test
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/activities/activitytest"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
@@ -182,4 +185,29 @@ func TestAnActionEndsEvenIfItsPlanCannotBeRead(t *testing.T) {
 	in.Kind, in.Outcome = "tuning", contract.Unchanged
 	_, err = act(t, contract.RecordOutcome, promotions(w).RecordOutcome, in)
 	require.NoError(t, err)
+}
+
+// refusing is a port whose rows have settled the matter.
+type refusing struct {
+	activities.Actions
+	why error
+}
+
+func (r refusing) RecordOutcome(context.Context, contract.OutcomeInput, promotion.Plan) error {
+	return fmt.Errorf("action x: %w", r.why)
+}
+
+func TestWhatTheRowsHaveSettledIsNotTriedForEver(t *testing.T) {
+	for why, want := range map[error]string{
+		activities.ErrNotFound:   contract.BadPlan,
+		activities.ErrRefused:    contract.BadPlan,
+		activities.ErrStale:      contract.StalePlan,
+		context.DeadlineExceeded: "",
+	} {
+		ends := promotions(world(t))
+		ends.Actions = refusing{why: why}
+		_, err := act(t, contract.RecordOutcome, ends.RecordOutcome, contract.OutcomeInput{Action: "x", Outcome: contract.Failed})
+		require.Error(t, err)
+		require.Equal(t, want, kind(err), why)
+	}
 }

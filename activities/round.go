@@ -82,7 +82,7 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 	// round is found begun, with this manifest.
 	begun, err = r.Rounds.BeginRound(ctx, in, manifest, sites)
 	if err != nil {
-		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+		return contract.RoundPlan{}, about(in.Run, in.Number, settled(err))
 	}
 	return r.plan(ctx, in, begun)
 }
@@ -128,7 +128,7 @@ func (r *Round) consented(ctx context.Context, in contract.RoundInput) ([]round.
 // CloseRound writes the end of a round. Idempotent: written once.
 func (r *Round) CloseRound(ctx context.Context, in contract.CloseRoundInput) (contract.RoundResult, error) {
 	if err := r.Rounds.CloseRound(ctx, in); err != nil {
-		return contract.RoundResult{}, about(in.Run, in.Number, err)
+		return contract.RoundResult{}, about(in.Run, in.Number, settled(err))
 	}
 	return contract.RoundResult{
 		Number:  in.Number,
@@ -143,7 +143,7 @@ func (r *Round) CloseRound(ctx context.Context, in contract.CloseRoundInput) (co
 // CloseRun writes the end of a run. Idempotent: written once.
 func (r *Round) CloseRun(ctx context.Context, in contract.CloseRunInput) (contract.RunResult, error) {
 	if err := r.Rounds.CloseRun(ctx, in); err != nil {
-		return contract.RunResult{}, within(err, "run %s", in.Run)
+		return contract.RunResult{}, within(settled(err), "run %s", in.Run)
 	}
 	return in.RunResult, nil
 }

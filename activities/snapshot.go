@@ -68,7 +68,7 @@ func (s *Snapshot) publish(ctx context.Context, action, step string, change func
 		// If we crash after this line, the next run finds the step published.
 		err = s.Snapshots.Publish(ctx, action, step, next, signed)
 		if err != nil && !errors.Is(err, ErrStale) {
-			return contract.SnapshotRef{}, err
+			return contract.SnapshotRef{}, settled(err)
 		}
 	}
 	ref, ok, err := s.Snapshots.Published(ctx, action, step)
@@ -161,7 +161,7 @@ func (s *Snapshot) back(ctx context.Context, in contract.PublishInput, latest ro
 	plan := in.Plan
 	before, err := s.Snapshots.At(ctx, plan.Observed.Snapshot)
 	if err != nil {
-		return latest, within(err, "snapshot %d", plan.Observed.Snapshot)
+		return latest, within(settled(err), "snapshot %d", plan.Observed.Snapshot)
 	}
 	if err := plan.Retractable(latest, before, in.Regions); err != nil {
 		return latest, stale(err)

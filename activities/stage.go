@@ -50,7 +50,7 @@ func (s *Stage) OpenStage(ctx context.Context, in contract.RegionInput) (contrac
 	}
 	deadline := s.Now().Add(time.Duration(manifest.Params.DeadlineSeconds) * time.Second)
 	if err := s.Rounds.OpenStage(ctx, in, deadline); err != nil {
-		return ref, about(in.Run, in.Number, err)
+		return ref, about(in.Run, in.Number, settled(err))
 	}
 	return ref, nil
 }

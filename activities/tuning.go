@@ -140,7 +140,7 @@ func (t *Tuning) ApplySuggestion(ctx context.Context, in contract.ApplyInput) (c
 		Plan:    in.Plan.Digest,
 	}, plan)
 	if err != nil {
-		return contract.TuneResult{}, within(err, "action %s", in.Action)
+		return contract.TuneResult{}, within(settled(err), "action %s", in.Action)
 	}
 	return contract.TuneResult{Action: in.Action, Outcome: contract.Applied, Plan: in.Plan.Digest}, nil
 }

@@ -52,7 +52,7 @@ func (v *Version) RegisterVersion(ctx context.Context, in contract.RegisterInput
 	}
 	version, err := v.Versions.Register(ctx, in)
 	if err != nil {
-		return contract.Version{}, about(in.Run, in.Number, err)
+		return contract.Version{}, about(in.Run, in.Number, settled(err))
 	}
 	return version, nil
 }

@@ -110,10 +110,15 @@ func (s *Inbox) vote(c *gin.Context, k call) error {
 		return &Problem{Kind: badVote, Detail: "the bundle is not a Sigstore bundle v0.3 with one DSSE signature", Err: err}
 	}
 	ctx, id := c.Request.Context(), c.Param("id")
-	if _, err := s.approvals.Ballot(ctx, k.Caller, id); err != nil {
+	row, err := s.approvals.Ballot(ctx, k.Caller, id)
+	if err != nil {
 		return err // of another tenant, or of nobody
 	}
 	ballot, err := s.workflows.Vote(ctx, id, contract.SignedVote{Bundle: in.Bundle})
+	if errors.Is(err, ErrNotFound) && row.Outcome == approval.Pending {
+		// The row is written before its workflow listens, and after it has ended.
+		return &Problem{Kind: notReady, Detail: "the ballot is being opened, or has just ended", RetryAfter: 1, Err: err}
+	}
 	if errors.Is(err, ErrNotFound) {
 		return closed.because("the ballot is over")
 	}

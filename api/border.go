@@ -54,7 +54,7 @@ func (b *Border) mount(r gin.IRouter, id string, h handler) {
 	}
 	r.Handle(o.method, o.route, func(c *gin.Context) {
 		k, err := b.enter(c, o)
-		if err == nil && k.command.KeyHash != "" && o.json {
+		if err == nil && k.command.KeyHash != "" && !o.streams() {
 			var replayed bool
 			if replayed, err = b.replay(c, k); replayed {
 				return
@@ -102,7 +102,7 @@ func (b *Border) enter(c *gin.Context, o *operation) (call, error) {
 
 // readBody returns the JSON body of an operation that takes one.
 func (b *Border) readBody(c *gin.Context, o *operation, caller Caller) ([]byte, error) {
-	if o.access == accessRouter || o.spec.RequestBody != nil && !o.json {
+	if o.access == accessRouter || o.streams() {
 		return nil, nil // passed on, or streamed by its handler
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))

@@ -67,6 +67,7 @@ func NewProxy(b *Border) (*Proxy, error) {
 func (p *Proxy) Mount(r gin.IRouter) {
 	p.b.mount(r, "invoke", p.pass)
 	p.b.mount(r, "routerActive", p.pass)
+	p.b.mount(r, "routerDecision", p.pass)
 }
 
 func (p *Proxy) pass(c *gin.Context, _ call) error {

@@ -106,6 +106,9 @@ func (o *operation) bodySchema() *openapi3.Schema {
 	return o.spec.RequestBody.Value.Content["application/json"].Schema.Value
 }
 
+// streams says whether the operation's body is read by its handler, bit by bit.
+func (o *operation) streams() bool { return o.spec.RequestBody != nil && !o.json }
+
 // writes says whether the operation is a command.
 func (o *operation) writes() bool { return o.method == http.MethodPost }
 

@@ -29,8 +29,8 @@ type Temporal struct{ client client.Client }
 func NewTemporal(c client.Client) *Temporal { return &Temporal{client: c} }
 
 // Vote implements [Workflows]. The update's id is the digest of what was
-// signed, so a vote that is sent twice is one update; a second vote by the same
-// person is another one, and the ballot decides about it.
+// signed and of the signature: a vote that is sent twice is one update, and a
+// forged one with the same words is another, which cannot take its place.
 func (t *Temporal) Vote(ctx context.Context, action string, vote contract.SignedVote) (approval.Ballot, error) {
 	envelope, err := artifact.ParseBundle([]byte(vote.Bundle))
 	if err != nil {
@@ -41,6 +41,12 @@ func (t *Temporal) Vote(ctx context.Context, action string, vote contract.Signed
 	id := artifact.DigestOf(append(envelope.Signature, envelope.Payload...)).Hex()
 	ballot, err := contract.VoteNow.Send(ctx, t.client, contract.ApprovalID(action), id, vote)
 	if err != nil {
+		// A vote that does not count is answered with the ballot, which names it
+		// and says why.
+		var refused *temporal.ApplicationError
+		if errors.As(err, &refused) && refused.Type() == contract.VoteRefused && refused.Details(&ballot) == nil {
+			return ballot, nil
+		}
 		return ballot, fmt.Errorf("vote on %s: %w", action, messageError(err))
 	}
 	return ballot, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/tests/replay/script"
+	"github.com/atom-fabric/fabric/worker"
 )
 
 // opened is when scripted ballots open: the environment's clock starts there.
@@ -26,7 +27,7 @@ func environment(t *testing.T, w *script.World) *testsuite.TestWorkflowEnvironme
 	env.SetStartTime(opened())
 	env.SetTestTimeout(20 * time.Second)
 	w.Bind(env)
-	script.Workflows(env)
+	worker.BindWorkflows(env)
 	return env
 }
 

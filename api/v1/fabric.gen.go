@@ -1727,6 +1727,11 @@ type ClientInterface interface {
 	// Corresponds with GET /router/active (the `RouterActive` operationId).
 	RouterActive(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RouterDecision The router's record of one answer, by the id in its audit header; passed on to it
+	//
+	// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
+	RouterDecision(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetScorecard The scorecard of a model, from its closed runs
 	//
 	// Corresponds with GET /scorecards/{model_id} (the `GetScorecard` operationId).
@@ -2378,6 +2383,21 @@ func (c *Client) SubmitUpdate(ctx context.Context, run ID, number int, body Subm
 // Corresponds with GET /router/active (the `RouterActive` operationId).
 func (c *Client) RouterActive(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRouterActiveRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RouterDecision The router's record of one answer, by the id in its audit header; passed on to it
+//
+// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
+func (c *Client) RouterDecision(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRouterDecisionRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -4202,6 +4222,40 @@ func NewRouterActiveRequest(server string) (*http.Request, error) {
 	return req, nil
 }
 
+// NewRouterDecisionRequest constructs an http.Request for the RouterDecision method
+func NewRouterDecisionRequest(server string, id IDPath) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/router/decisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetScorecardRequest constructs an http.Request for the GetScorecard method
 func NewGetScorecardRequest(server string, modelID Name, params *GetScorecardParams) (*http.Request, error) {
 	var err error
@@ -5165,6 +5219,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /router/active (the `RouterActive` operationId).
 	RouterActiveWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*RouterActiveResponse, error)
+
+	// RouterDecisionWithResponse The router's record of one answer, by the id in its audit header; passed on to it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
+	RouterDecisionWithResponse(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*RouterDecisionResponse, error)
 
 	// GetScorecardWithResponse The scorecard of a model, from its closed runs
 	//
@@ -7960,6 +8021,96 @@ func (r RouterActiveResponse) ContentType() string {
 	return ""
 }
 
+type RouterDecisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *map[string]interface{}
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RouterDecisionResponse) GetJSON200() *map[string]interface{} {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RouterDecisionResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RouterDecisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RouterDecisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RouterDecisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RouterDecisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetScorecardResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9499,6 +9650,19 @@ func (c *ClientWithResponses) RouterActiveWithResponse(ctx context.Context, reqE
 		return nil, err
 	}
 	return ParseRouterActiveResponse(rsp)
+}
+
+// RouterDecisionWithResponse The router's record of one answer, by the id in its audit header; passed on to it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
+func (c *ClientWithResponses) RouterDecisionWithResponse(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*RouterDecisionResponse, error) {
+	rsp, err := c.RouterDecision(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRouterDecisionResponse(rsp)
 }
 
 // GetScorecardWithResponse The scorecard of a model, from its closed runs
@@ -11901,6 +12065,81 @@ func ParseRouterActiveResponse(rsp *http.Response) (*RouterActiveResponse, error
 	}
 
 	response := &RouterActiveResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest map[string]interface{}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRouterDecisionResponse parses an HTTP response from a RouterDecisionWithResponse call
+func ParseRouterDecisionResponse(rsp *http.Response) (*RouterDecisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RouterDecisionResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

@@ -89,11 +89,13 @@ func (b Ballot) objection(v Vote) error {
 	switch {
 	case b.Over():
 		return ErrClosed
-	case v.Refused != "" || v.Statement == "":
+	case v.Refused != "":
+		return fmt.Errorf("%w: %s", ErrUnverified, v.Refused)
+	case v.Statement == "":
 		return ErrUnverified
 	case v.At.After(b.Request.Expires()):
 		return ErrExpired
-	case v.Approver == b.Request.Requester:
+	case v.Approver == b.Request.Requester || slices.ContainsFunc(b.Request.Barred, func(p Approver) bool { return p.Key == v.Key }):
 		return ErrOwnVote
 	case !b.Request.eligible(v):
 		return ErrStranger

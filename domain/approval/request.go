@@ -35,12 +35,13 @@ type Approver struct {
 // A Request opens a ballot.
 type Request struct {
 	Action     Action     `json:"action"`
-	Requester  string     `json:"requester"`       // may not vote
-	Need       int        `json:"need"`            // distinct people that must approve
-	Roles      []string   `json:"roles"`           // roles that may vote
-	Seats      [][]string `json:"seats,omitempty"` // the roles that may fill each of the Need seats; absent: any of Roles
-	Approvers  []Approver `json:"approvers"`       // eligible people when the ballot opened
-	Nonce      string     `json:"nonce"`           // issued once, named by every vote
+	Requester  string     `json:"requester"`        // may not vote
+	Need       int        `json:"need"`             // distinct people that must approve
+	Roles      []string   `json:"roles"`            // roles that may vote
+	Seats      [][]string `json:"seats,omitempty"`  // the roles that may fill each of the Need seats; absent: any of Roles
+	Approvers  []Approver `json:"approvers"`        // eligible people when the ballot opened
+	Barred     []Approver `json:"barred,omitempty"` // the requester's own keys, so that their vote is told why
+	Nonce      string     `json:"nonce"`            // issued once, named by every vote
 	OpenedAt   time.Time  `json:"openedAt"`
 	TTLSeconds int64      `json:"ttlSeconds"`
 }

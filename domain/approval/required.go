@@ -119,7 +119,10 @@ func NewRequest(a Action, requester string, threshold int, approvers []Approver,
 		return slices.ContainsFunc(approvers, func(q Approver) bool { return q.Name == requester && q.Key == p.Key })
 	}
 	for _, p := range approvers {
-		if !own(p) && slices.Contains(req.Roles, p.Role) {
+		switch {
+		case own(p):
+			req.Barred = append(req.Barred, p)
+		case slices.Contains(req.Roles, p.Role):
 			req.Approvers = append(req.Approvers, p)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
@@ -31,7 +32,7 @@ func (d *Demo) enrol(ctx context.Context) error {
 	if len(d.people) > 0 {
 		return nil
 	}
-	for _, p := range []struct{ name, role string }{{"mira", "owner"}, {"osei", "owner"}, {"lund", "risk"}, {"tanaka", "platform"}} {
+	for _, p := range []struct{ name, role string }{{"mira", "owner"}, {"osei", "owner"}, {"lund", "risk"}, {"novak", "security"}, {"ferreira", "privacy"}} {
 		who, err := d.as(Consortium, p.name, "approver")
 		if err != nil {
 			return err
@@ -132,6 +133,9 @@ func (d *Demo) decide(ctx context.Context, id string, get func(context.Context) 
 	}
 	d.say("waits: %d of %d votes, expires %s", len(ballot.Votes), ballot.Need, ballot.ExpiresAt.Format(time.RFC3339))
 	for _, p := range d.people {
+		if !slices.Contains(ballot.Roles, p.role) {
+			continue // may not decide this
+		}
 		bundle, err := d.sign(p, ballot)
 		if err != nil {
 			return v1.Action{}, err
@@ -140,14 +144,14 @@ func (d *Demo) decide(ctx context.Context, id string, get func(context.Context) 
 		var problem *v1.ProblemError
 		switch {
 		case errors.As(err, &problem) && p.name == d.lead.name:
-			d.say("%-7s (%s) signs: refused, %s", p.name, p.role, problem.Detail)
+			d.say("%-8s (%s) signs: refused, %s", p.name, p.role, problem.Detail)
 			continue
 		case err != nil:
 			return v1.Action{}, err
 		}
 		counted, why := counts(after, p.name)
 		if p.name == d.lead.name {
-			d.say("%-7s (%s) signs: does not count, %s", p.name, p.role, why)
+			d.say("%-8s (%s) signs: does not count, %s", p.name, p.role, why)
 			action, err := get(ctx)
 			if err != nil {
 				return action, err
@@ -157,7 +161,7 @@ func (d *Demo) decide(ctx context.Context, id string, get func(context.Context) 
 			}
 			continue
 		}
-		d.say("%-7s (%s) signs: %d of %d, %s %s", p.name, p.role, len(after.Votes), after.Need, after.Outcome, why)
+		d.say("%-8s (%s) signs: %d of %d, %s %s", p.name, p.role, len(after.Votes), after.Need, after.Outcome, why)
 		if after.Outcome != "pending" {
 			break
 		}

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -57,20 +58,29 @@ func clip(s string) string {
 }
 
 // policy keeps the consortium's calls in two regions, and shows that the third
-// is refused from then on.
+// is refused from then on. Which one that is alternates, so that the
+// demonstration changes something each time.
 func (d *Demo) policy(ctx context.Context) error {
 	page, err := v1.Fetch[v1.PolicyPage](d.lead.ListPolicies(ctx, &v1.ListPoliciesParams{}))
 	if err != nil {
 		return err
 	}
 	var newest int64
-	for _, r := range page.Regions {
-		newest = max(newest, r.Revision)
+	barred, permitted := "us", "eu"
+	for _, r := range page.Items {
+		if r.Revision > newest {
+			newest = r.Revision
+			if bytes.Contains(r.Document, []byte(`"eu"`)) {
+				barred, permitted = "eu", "us"
+			} else {
+				barred, permitted = "us", "eu"
+			}
+		}
 	}
 	document := v1.PolicyDocument{
 		Revision: newest + 1, Threshold: 20, Weights: v1.PolicyWeights{Latency: 500, Cost: 200, Fabric: 200, Locality: 100},
 		Rules: []v1.PolicyRule{
-			{Name: "tumour-stays-in-eu-and-apac", Tenant: Consortium, Model: "*", Regions: []string{"eu", "apac"}, Kinds: []v1.PolicyRuleKinds{"neural"}},
+			{Name: "tumour-stays-out-of-" + barred, Tenant: Consortium, Model: "*", Regions: []string{permitted, "apac"}, Kinds: []v1.PolicyRuleKinds{"neural"}},
 			{Name: "everyone-everywhere", Tenant: "*", Model: "*", Regions: []string{"*"}, Kinds: []v1.PolicyRuleKinds{"neural"}},
 		},
 	}
@@ -96,12 +106,12 @@ func (d *Demo) policy(ctx context.Context) error {
 	for _, e := range action.Evidence {
 		d.say("%-5s runs policy %s at snapshot %d", e.Region, short(e.Policy), e.Snapshot)
 	}
-	_, _, err = d.ask(ctx, `{"region": "us"}`)
+	_, _, err = d.ask(ctx, `{"region": "`+barred+`"}`)
 	var problem *v1.ProblemError
 	if !errors.As(err, &problem) {
-		return holds(false, "a call to us was not refused: %v", err)
+		return holds(false, "a call to %s was not refused: %v", barred, err)
 	}
-	d.say("a call that asks for us: %d %s, %s", problem.Status, problem.Code, problem.Detail)
+	d.say("a call that asks for %s: %d %s, %s", barred, problem.Status, problem.Code, problem.Detail)
 	return holds(problem.Status == http.StatusForbidden, "status %d", problem.Status)
 }
 

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"fmt"
 	"testing"
 	"time"
 
@@ -86,6 +87,29 @@ func TestCatalog(t *testing.T) {
 	_, err = db.Catalog().Withdraw(ctx, command("t2", "", ""), "age", reply)
 	require.ErrorIs(t, err, api.ErrNotFound)
 	require.Equal(t, []string{"feature.registered", "feature.registered", "feature.registered", "feature.registered", "feature.registered", "consent.withdrawn"}, kinds(t, db))
+}
+
+// Registrations of one feature at once are versions one after the other.
+func TestRegisterTogether(t *testing.T) {
+	t.Parallel()
+	const n = 12
+	db, _ := open(t)
+	var versions [n]catalog.Feature
+	together(n, func(i int) {
+		answer, err := db.Catalog().Register(t.Context(), command("t1", "", ""), catalog.Feature{ID: "age", Schema: fmt.Appendf(nil, `{"v":%d}`, i)}, reply)
+		if err == nil {
+			err = json.Unmarshal(answer.Body, &versions[i])
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	seen := map[int]bool{}
+	for _, f := range versions {
+		seen[f.Version] = true
+	}
+	require.Len(t, seen, n)
+	require.True(t, seen[1] && seen[n])
 }
 
 func must[T any](v T, err error) T {

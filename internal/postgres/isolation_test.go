@@ -267,7 +267,9 @@ func try(t *testing.T, conn *pgx.Conn, role string, tenant *string, sql string) 
 func TestNoWayAround(t *testing.T) {
 	t.Parallel()
 	login := admin(t, whole(t))
-	_, err := login.Exec(t.Context(), `set role fabric_app`)
+	_, err := login.Exec(t.Context(), `insert into fabric.run (tenant, id, model, tenants, params, requester) values ('t1', 'run-1', 'm1', '{}', '{}', 'ann')`)
+	require.NoError(t, err)
+	_, err = login.Exec(t.Context(), `set role fabric_app`)
 	require.NoError(t, err)
 	tests := []struct{ name, sql, want string }{
 		{"switching row security off fails closed", `set row_security = off; select count(*) from fabric.run`, insufficientPrivilege},
@@ -284,6 +286,10 @@ func TestNoWayAround(t *testing.T) {
 		{"turning the log back", `update fabric.audit_state set at = now()`, insufficientPrivilege},
 		{"a start in another tenant's name", `select set_config('fabric.tenant', 't1', true);
 			insert into fabric.outbox (tenant, workflow, workflow_id, queue, input) values ('t2', 'w', 'i', 'q', '{}')`, insufficientPrivilege},
+		{"a round of another tenant's run", `select set_config('fabric.tenant', 't2', true); insert into fabric.round (tenant, run, number, kind, manifest)
+			values ('t2', 'run-1', 0, 'train', '{}')`, foreignKeyViolation},
+		{"a round in another tenant's run", `select set_config('fabric.tenant', 't2', true); insert into fabric.round (tenant, run, number, kind, manifest)
+			values ('t1', 'run-1', 0, 'train', '{}')`, insufficientPrivilege},
 		{"making a table", `create table fabric.mine (a int)`, insufficientPrivilege},
 		{"making a temporary table", `create temporary table mine (a int)`, insufficientPrivilege},
 		{"a tenant that is no name", `select set_config('fabric.tenant', 'T 1', true); insert into fabric.model (tenant, id) values ('T 1', 'm')`, "23514"},

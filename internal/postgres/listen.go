@@ -149,12 +149,15 @@ func (h *hub) stand(topic string) chan struct{} {
 	}
 	wake, cancel := h.subscribe(topic)
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s := h.standing[topic]; s != nil { // somebody else was faster
-		go cancel()
+	s = h.standing[topic]
+	if s == nil {
+		h.standing[topic] = &standing{wake: wake, cancel: cancel, used: now}
+	}
+	h.mu.Unlock()
+	if s != nil { // somebody else was faster
+		cancel()
 		return s.wake
 	}
-	h.standing[topic] = &standing{wake: wake, cancel: cancel, used: now}
 	return wake
 }
 

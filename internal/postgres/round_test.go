@@ -80,6 +80,9 @@ func TestRoundFromStartToEnd(t *testing.T) {
 	end := contract.CloseRoundInput{Subject: ref.Subject, Run: "run-1", Number: 1, Weights: blob("weights"), Metrics: round.Metrics{Evaluated: 9, Correct: 8},
 		Regions: []contract.RegionResult{{Region: "eu", Counts: counts, Dropped: []string{"clinic/s1: NaN\x00"}}}}
 	require.NoError(t, db.Rounds().CloseRound(ctx, end))
+	work, err = db.Sites().Work(ctx, "owner", "s0", 0)
+	require.NoError(t, err)
+	require.Empty(t, work, "the us stage ended with the round")
 	end.Cause = "a second end"
 	require.NoError(t, db.Rounds().CloseRound(ctx, end))
 	runEnd := contract.CloseRunInput{Subject: ref.Subject, RunResult: contract.RunResult{Run: "run-1", Status: "completed", Rounds: 1, Weights: blob("weights"), Metrics: end.Metrics}}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -179,6 +180,31 @@ func TestWhatTheCallerLearnsWhenNobodyCanAnswer(t *testing.T) {
 	got := f.invoke(t, f.token(t, "lab"), asking("lab", `{}`))
 	require.Equal(t, 403, got.status)
 	require.Zero(t, crossed.Load())
+}
+
+// A runtime that closes connections which the router thinks are idle costs
+// nobody an answer, also where there is no second one.
+func TestAConnectionClosedWhileIdleIsTriedAfresh(t *testing.T) {
+	f := newFabric(t, setup{})
+	type served struct{}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Context().Value(served{}).(*atomic.Int32).Add(1) > 1 {
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, good)
+	}))
+	server.Config.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, served{}, &atomic.Int32{})
+	}
+	server.Start()
+	defer server.Close()
+	pkg := routing.Package{Tenant: "consortium", Model: "tumour", Version: 3, Manifest: artifact.DigestOf([]byte("m")), Regions: []string{"eu", "us"}}
+	require.NoError(t, f.Use(endpoints(world(pkg), map[string]string{"eu": server.URL})))
+	for range 20 {
+		got := f.invoke(t, f.token(t, "clinic"), ask)
+		require.Equal(t, 200, got.status, got.text)
+		require.Equal(t, 1, got.body.Decision.Attempts)
+	}
 }
 
 func TestFailsOverWhenARuntimeDiesAndComesBack(t *testing.T) {

@@ -14,10 +14,11 @@ import (
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
-	"go.temporal.io/sdk/worker"
+	sdk "go.temporal.io/sdk/worker"
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/tests/replay/script"
+	"github.com/atom-fabric/fabric/worker"
 )
 
 // capturing asks TestCapture to run scenarios that have no history yet:
@@ -125,10 +126,10 @@ func capture(t *testing.T, server *testsuite.DevServer, s scenario) {
 // work starts a worker on every queue and returns how to stop them all.
 func work(t *testing.T, c client.Client, w *script.World) (stop func()) {
 	t.Helper()
-	var workers []worker.Worker
+	var workers []sdk.Worker
 	for _, queue := range []string{contract.QueueControl, contract.QueueSigning, contract.QueueRegion("eu"), contract.QueueRegion("us"), contract.QueueRegion("apac")} {
-		one := worker.New(c, queue, worker.Options{Identity: "capture", BuildID: "capture", DisableRegistrationAliasing: true})
-		script.Workflows(one)
+		one := sdk.New(c, queue, sdk.Options{Identity: "capture", BuildID: "capture", DisableRegistrationAliasing: true})
+		worker.BindWorkflows(one)
 		w.Bind(one)
 		require.NoError(t, one.Start())
 		workers = append(workers, one)

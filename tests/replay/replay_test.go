@@ -27,9 +27,9 @@ import (
 	historypb "go.temporal.io/api/history/v1"
 	"go.temporal.io/api/temporalproto"
 	"go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/worker"
+	sdk "go.temporal.io/sdk/worker"
 
-	"github.com/atom-fabric/fabric/tests/replay/script"
+	"github.com/atom-fabric/fabric/worker"
 )
 
 const digests = "testdata/digests.txt" // as sha256sum writes them; only gains lines
@@ -38,8 +38,8 @@ func TestHistoriesReplay(t *testing.T) {
 	for _, workflow := range handles(t, "Workflow") {
 		t.Run(workflow, func(t *testing.T) {
 			for _, file := range histories(t, workflow) {
-				r := worker.NewWorkflowReplayer()
-				script.Workflows(r)
+				r := sdk.NewWorkflowReplayer()
+				worker.BindWorkflows(r)
 				require.NoError(t, r.ReplayWorkflowHistoryFromJSONFile(nil, file), file)
 			}
 		})
@@ -63,8 +63,8 @@ func TestHistoriesReplayFromEveryRestart(t *testing.T) {
 					for end < len(events) && commanded(events[end].EventType) {
 						end++
 					}
-					r := worker.NewWorkflowReplayer()
-					script.Workflows(r)
+					r := sdk.NewWorkflowReplayer()
+					worker.BindWorkflows(r)
 					require.NoError(t, r.ReplayWorkflowHistory(nil, &historypb.History{Events: events[:end]}), "%s up to event %d", file, end)
 				}
 				require.Greater(t, tasks, 1, file)

@@ -11,17 +11,16 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/internal/registry"
 )
 
 // A World is a signing key and a registry.
@@ -33,8 +32,13 @@ type World struct {
 // NewWorld starts one; it ends with the test.
 func NewWorld(t testing.TB) *World {
 	t.Helper()
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	t.Cleanup(server.Close)
+	packages, err := registry.Open(t.TempDir(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	server := httptest.NewServer(packages)
+	t.Cleanup(func() {
+		server.Close()
+		require.NoError(t, packages.Close())
+	})
 	return &World{Key: NewKey(t), Registry: server}
 }
 

@@ -8,7 +8,6 @@ import (
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/round"
-	"github.com/atom-fabric/fabric/workflows"
 )
 
 // Subject is whose work the script is.
@@ -41,17 +40,6 @@ func FiveSites() []round.Cohort {
 // Run starts a run of n train rounds.
 func Run(id string, n int) contract.RunInput {
 	return contract.RunInput{Subject: Subject(), Run: id, Tenants: []string{"h1", "h2"}, Params: Params(n)}
-}
-
-// Workflows registers the code of every workflow.
-func Workflows(r worker.WorkflowRegistry) {
-	contract.TrainingRun.Bind(r, workflows.TrainingRun)
-	contract.FederatedRound.Bind(r, workflows.FederatedRound)
-	contract.RegionRound.Bind(r, workflows.RegionRound)
-	contract.Approval.Bind(r, workflows.Approval)
-	contract.ModelPromotion.Bind(r, workflows.ModelPromotion)
-	contract.PolicyRollout.Bind(r, workflows.PolicyRollout)
-	contract.AutoTune.Bind(r, workflows.AutoTune)
 }
 
 func (w *World) bindRounds(r worker.ActivityRegistry) {

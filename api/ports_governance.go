@@ -1,0 +1,202 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/routing"
+)
+
+// Models keeps models and their versions.
+type Models interface {
+	// Models returns the models of the caller's tenant without versions, by id
+	// (the key).
+	Models(ctx context.Context, caller Caller, page Page) ([]Model, error)
+	// Model returns a model with its versions, newest first, at most 100.
+	Model(ctx context.Context, caller Caller, id string) (Model, error)
+	// ModelVersion returns a version; number 0 is the newest. ErrNotFound.
+	ModelVersion(ctx context.Context, caller Caller, id string, number int) (ModelVersion, error)
+	// RegisterUpload gives an uploaded, verified package the next number of its
+	// model, once per package. Leaf: model.uploaded, "model/<tenant>/<id>/<n>", package digest.
+	RegisterUpload(ctx context.Context, cmd Command, version ModelVersion, reply Reply[ModelVersion]) (Answer, error)
+}
+
+// A Model is what versions are versions of.
+type Model struct {
+	Tenant    string
+	ID        string
+	Latest    int            // newest version number
+	Champions map[string]int // environment -> version that was promoted there
+	Versions  []ModelVersion
+	CreatedAt time.Time
+}
+
+// A ModelVersion is a verified package.
+type ModelVersion struct {
+	Tenant       string
+	ModelID      string
+	Number       int
+	Repository   string
+	Package      artifact.Descriptor // the OCI manifest
+	Weights      artifact.Descriptor
+	Bundle       artifact.Descriptor // blob of the bundle over the package
+	Run          string              // empty for an upload
+	Round        int
+	Metrics      round.Metrics
+	RegisteredAt time.Time
+	Simulated    bool // made for a simulated caller: never production
+}
+
+// Actions keeps promotions, policy rollouts and tunings.
+type Actions interface {
+	// SavePlan writes the action as "planned". A planned action with the same
+	// tenant, kind and plan digest is the same one: it keeps its id.
+	// Leaf: <kind>.planned, "<kind>/<id>", plan digest.
+	SavePlan(ctx context.Context, cmd Command, action Action, reply Reply[Action]) (Answer, error)
+	// Planned returns the planned action with this plan. ErrNotFound;
+	// ErrConflict when it was started already.
+	Planned(ctx context.Context, caller Caller, kind string, plan artifact.Digest) (Action, error)
+	// Apply moves a planned action to "started", with its start; Requester
+	// becomes cmd.Subject. ErrConflict when it is not planned any more.
+	// Leaf: <kind>.started.
+	Apply(ctx context.Context, cmd Command, id string, start Start, reply Reply[Action]) (Answer, error)
+	// Begin writes an action that needs no plan beforehand as "started".
+	// Leaf: <kind>.started.
+	Begin(ctx context.Context, cmd Command, action Action, start Start, reply Reply[Action]) (Answer, error)
+	// Action returns an action of the caller's tenant and of this kind.
+	Action(ctx context.Context, caller Caller, kind, id string) (Action, error)
+	// Policies returns the policy revisions that were rolled out, newest first;
+	// the key is the revision as decimal text (page.After: revisions below it).
+	Policies(ctx context.Context, page Page) ([]PolicyRevision, error)
+}
+
+// Kinds of action.
+const (
+	KindPromotion = "promotion"
+	KindPolicy    = "policy"
+	KindTuning    = "tuning"
+)
+
+// An Action is a promotion, a policy rollout or a tuning. State is "planned",
+// "started", or an outcome of contract.OutcomeInput or contract.TuneResult.
+type Action struct {
+	ID          string // "promote-<uuid>", "policy-<uuid>", "tune-<uuid>"
+	Kind        string
+	Tenant      string
+	ModelID     string
+	Environment string
+	Requester   string
+	Plan        artifact.Descriptor // blob of a promotion.Plan; empty for a tuning
+	Risk        int
+	Need        int // approvals
+	State       string
+	Cause       string
+	Snapshot    contract.SnapshotRef
+	Evidence    []contract.Evidence
+	CreatedAt   time.Time
+	EndedAt     *time.Time
+	Simulated   bool
+	TraceID     string
+}
+
+// A PolicyRevision is a policy document that was rolled out.
+type PolicyRevision struct {
+	Revision  int64
+	Digest    artifact.Digest // of the signed document's bytes
+	Document  json.RawMessage
+	Action    string
+	CreatedAt time.Time
+}
+
+// Approvals keeps ballots and who may vote in them.
+type Approvals interface {
+	// Ballots returns the ballots of the caller's tenant in the given state
+	// (empty: any), newest first; the key is the action id within opening time,
+	// so page.After is the text "<RFC 3339 openedAt>|<action id>".
+	Ballots(ctx context.Context, caller Caller, state approval.Outcome, page Page) ([]approval.Ballot, error)
+	// Ballot returns the ballot of an action. ErrNotFound.
+	Ballot(ctx context.Context, caller Caller, action string) (approval.Ballot, error)
+	// Approvers returns who may vote for the tenant, by name (the same as the
+	// activities' port).
+	Approvers(ctx context.Context, tenant string) ([]approval.Approver, error)
+	// AddApprover writes an approver once. ErrConflict when the name has
+	// another key, or the key another name. Leaf: approver.added, "approver/<tenant>/<name>", key.
+	AddApprover(ctx context.Context, cmd Command, approver approval.Approver, reply Reply[approval.Approver]) (Answer, error)
+}
+
+// Workflows reaches running workflows. [NewTemporal] is the adapter.
+type Workflows interface {
+	// Vote casts a vote and returns the ballot after it. The same vote twice is
+	// one vote. ErrNotFound without a ballot, ErrClosed when it is over.
+	Vote(ctx context.Context, action string, vote contract.SignedVote) (approval.Ballot, error)
+	// StopRun asks a run to end after its open round. ErrNotFound when it has
+	// not started or is over.
+	StopRun(ctx context.Context, run string, stop contract.StopRequest) error
+}
+
+// Snapshots is what the data plane runs.
+type Snapshots interface {
+	// Latest returns the newest snapshot; version 0 when there is none.
+	Latest(ctx context.Context) (routing.Snapshot, error)
+	// SignedAfter returns the newest signed snapshot when its version is above
+	// after, as soon as there is one, and false when wait is over.
+	SignedAfter(ctx context.Context, after int64, wait time.Duration) (routing.Signed, int64, bool, error)
+}
+
+// AuditLog is the transparency log.
+type AuditLog interface {
+	// Leaves returns at most limit leaves from index on.
+	Leaves(ctx context.Context, from int64, limit int) ([]AuditEntry, error)
+	// Checkpoint returns the newest checkpoint.
+	Checkpoint(ctx context.Context) (AuditCheckpoint, error)
+	// Proof returns the inclusion proof of a leaf in the tree of size leaves.
+	// Size 0 is the newest tree. ErrNotFound when index is not in it.
+	Proof(ctx context.Context, index, size int64) (AuditProof, error)
+}
+
+// An AuditEntry is a numbered leaf: its exact bytes, of which Hash is the
+// RFC 6962 leaf hash.
+type AuditEntry struct {
+	Index  int64
+	Tenant string
+	Hash   artifact.Digest
+	Leaf   json.RawMessage
+}
+
+// An AuditCheckpoint commits to a tree. Note is the signed text when the log
+// signs its checkpoints.
+type AuditCheckpoint struct {
+	Origin string
+	Size   int64
+	Root   artifact.Digest
+	Note   string
+}
+
+// An AuditProof is the path from a leaf to the root, lowest first.
+type AuditProof struct {
+	Index  int64
+	Size   int64
+	Hash   artifact.Digest
+	Root   artifact.Digest
+	Hashes []artifact.Digest
+}
+
+// Scorecards reads what scorecards are computed from.
+type Scorecards interface {
+	// Trials returns the closed runs of a model of the tenant, oldest first.
+	Trials(ctx context.Context, caller Caller, model string) ([]Trial, error)
+}
+
+// A Trial is a finished run with what it was given and what came of it.
+type Trial struct {
+	Run     string
+	Params  round.Params
+	Metrics round.Metrics
+	Status  string
+	EndedAt time.Time
+}
