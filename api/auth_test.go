@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"context"
 	"net/http"
 	"strings"
 	"testing"
@@ -187,4 +188,19 @@ func TestAnAddressIsLimitedBeforeItsTokenIsRead(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, refused, 3)
+}
+
+// claimed stands for an issuer that puts anything into its tokens.
+type claimed struct{ token.Claims }
+
+func (c claimed) Verify(context.Context, string) (token.Claims, error) { return c.Claims, nil }
+
+func TestASiteIsNoCallerWhateverItsAudience(t *testing.T) {
+	with := header("Authorization", "Bearer x")
+	site := claimed{token.Claims{Subject: "s1", Tenant: "t1", Site: "s1", Roles: []string{"admin"}}}
+	s := serve(t, func(o *api.Options, _ *api.Ports) { o.Tokens = site })
+	s.do("GET", "/features/t1", nil, with).is(401, "token_invalid")
+	person := claimed{token.Claims{Subject: "ann", Tenant: "t1", Roles: []string{"admin"}}}
+	s = serve(t, func(o *api.Options, _ *api.Ports) { o.SiteTokens = person })
+	s.do("GET", "/sites/work", nil, with).is(401, "token_invalid")
 }

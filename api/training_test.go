@@ -3,6 +3,7 @@ package api_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 
@@ -159,6 +160,8 @@ func TestTheSameKeyIsTheSameRun(t *testing.T) {
 		a := s.do("POST", "/train/round", curlRound, ann, header("Idempotency-Key", key))
 		require.Equal(t, 400, a.StatusCode, "%q", key)
 	}
+	without := func(r *http.Request) { r.Header.Del("Idempotency-Key") }
+	s.do("POST", "/train/round", curlRound, ann, without).is(400, "idempotency_key_missing")
 	for _, text := range []string{s.log.String(), fmt.Sprint(s.fabric.Starts)} {
 		require.NotContains(t, text, "k1\"")
 	}

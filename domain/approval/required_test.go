@@ -106,6 +106,10 @@ func TestNewRequest(t *testing.T) {
 	}
 	require.Equal(t, []string{"bob", "dan"}, names, "by name, without the requester, the requester's key, and roles that may not")
 	require.EqualValues(t, 3600, req.TTLSeconds)
+	require.Len(t, req.Barred, 2, "ann, and ann at home")
+	b, err := approval.Open(req).Cast(approval.Vote{Approver: alias.Name, Role: alias.Role, Key: alias.Key, Approve: true, Statement: "s", At: opened()})
+	require.ErrorIs(t, err, approval.ErrOwnVote)
+	require.Empty(t, b.Votes)
 
 	long, err := approval.NewRequest(production(20), "ann", 20, []approval.Approver{person("bob", "owner")}, "n", opened(), 1000*time.Hour)
 	require.NoError(t, err)

@@ -72,3 +72,8 @@ test_a_count_that_is_no_number_counts_for_nothing if {
 	odd := object.union(run, {"cohort": [{"region": "eu", "sites": "3"}]})
 	admission.reasons == {"no site takes part"} with input as odd
 }
+
+test_a_run_that_does_not_say_no_is_judged_as_production if {
+	unclear := object.union(run, {"production": "no"})
+	"a production run needs a signing key that was given" in admission.reasons with input as unclear
+}

@@ -62,7 +62,7 @@ func (s stock) run(t *testing.T, command string) (string, error) {
 
 func (s stock) path(name string) string { return filepath.Join(s.dir, name) }
 
-func TestStockCosignVerifiesWhatWeSign(t *testing.T) {
+func TestConformanceStockCosignVerifiesWhatWeSign(t *testing.T) {
 	s := newStock(t)
 	require.NoError(t, cosign.GenerateKeyPair(s.dir, "fabric", []byte("correct horse")))
 	require.NoError(t, cosign.GenerateKeyPair(s.dir, "stranger", nil))
@@ -128,7 +128,7 @@ func checkStock(t *testing.T, s stock, bundle []byte) {
 	require.Error(t, err, "another key")
 }
 
-func TestWeVerifyWhatStockCosignSigns(t *testing.T) {
+func TestConformanceWeVerifyWhatStockCosignSigns(t *testing.T) {
 	s := newStock(t)
 	_, err := s.run(t, "cosign generate-key-pair")
 	require.NoError(t, err)
@@ -159,7 +159,7 @@ func TestWeVerifyWhatStockCosignSigns(t *testing.T) {
 }
 
 // A key that we made signs in the stock command line as well.
-func TestStockCosignSignsWithOurKey(t *testing.T) {
+func TestConformanceStockCosignSignsWithOurKey(t *testing.T) {
 	s := newStock(t)
 	require.NoError(t, cosign.GenerateKeyPair(s.dir, "ours", []byte("correct horse")))
 	public := readPublic(t, s.path("ours.pub"))

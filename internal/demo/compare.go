@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/atom-fabric/fabric/domain/aggregate"
-	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/model"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/examples/tumour"
@@ -26,7 +25,7 @@ func (d *Demo) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	random := trainer.NewSeed(artifact.DigestOf(nil), "pooled", "pooled").Rand()
+	random := trainer.NewSeed(uint64(p.Seed), 1, "pooled", "pooled").Rand()
 	for range p.Rounds {
 		delta, err := trainer.Train(ctx, spec, weights, rows, trainer.Settings{Epochs: p.LocalEpochs, Batch: p.BatchSize, LearningRate: p.LearningRate}, random)
 		if err != nil {

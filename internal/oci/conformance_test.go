@@ -18,7 +18,7 @@ import (
 
 // The stock command line finds and verifies the bundle of a package by itself,
 // in both kinds of registry, and does not take it for another package's.
-func TestStockCosignVerifiesPackages(t *testing.T) {
+func TestConformanceStockCosignVerifiesPackages(t *testing.T) {
 	binary, err := filepath.Abs(os.Getenv("COSIGN_BIN"))
 	require.NoError(t, err)
 	require.FileExists(t, binary, "COSIGN_BIN must name a cosign v2.6.5 binary")

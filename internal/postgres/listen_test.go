@@ -81,7 +81,10 @@ func TestNothingIsMissedBetweenLookAndWait(t *testing.T) {
 	ref := openRound(t, db, "t1", "run-1", 0, cohort)
 	_, err := db.Rounds().StageCounts(ctx, ref)
 	require.NoError(t, err)
+	watch, cancel := db.hub.subscribe(topicOf(ref))
+	defer cancel()
 	require.NoError(t, db.Sites().Submit(ctx, caller("t1"), answer(ref, cohort[0])))
+	<-watch // the notice has come, and nobody was waiting
 	start := time.Now()
 	require.NoError(t, db.Rounds().StageChanged(ctx, ref, 30*time.Second))
 	require.Less(t, time.Since(start), 900*time.Millisecond)

@@ -30,7 +30,7 @@ func (f Facts) clean() (Facts, error) {
 				s = strings.ReplaceAll(s, value, redacted)
 			}
 		}
-		return telemetry.Redact(s)
+		return telemetry.Redact(assignment.ReplaceAllString(s, "$1="+redacted))
 	}
 	all := func(list []string) []string {
 		out := make([]string, len(list))

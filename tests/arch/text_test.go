@@ -28,7 +28,7 @@ func tracked(t *testing.T) []string {
 }
 
 // unfinished is what no line of the product may say.
-var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b|not impl` + `emented|\|\| tr` + `ue|t\.Sk` + `ip`)
+var unfinished = regexp.MustCompile(`\b(TO` + `DO|FIX` + `ME|XX` + `X)\b|not impl` + `emented|\|\| tr` + `ue|^\s*t\.Sk` + `ip`)
 
 func TestNothingIsLeftForLater(t *testing.T) {
 	for _, name := range tracked(t) {

@@ -76,7 +76,7 @@ func (a *Agent) work(ctx context.Context, o order, train, held table.Table) (res
 	if err != nil || o.Kind == round.Evaluate {
 		return result{metrics: metrics}, err
 	}
-	seed := trainer.NewSeed(o.digest, a.opts.Tenant, a.opts.Site)
+	seed := trainer.NewSeed(o.Params.Seed, o.Number, a.opts.Tenant, a.opts.Site)
 	update, err := trainer.Train(ctx, o.Params.Model, base, train, trainer.Settings{
 		Epochs: o.Params.LocalEpochs, Batch: o.Params.BatchSize, LearningRate: o.Params.LearningRate,
 	}, seed.Rand())
@@ -88,7 +88,7 @@ func (a *Agent) work(ctx context.Context, o order, train, held table.Table) (res
 func (a *Agent) run(ctx context.Context, o order, weights []byte, train, held table.Table) (result, error) {
 	got, err := a.opts.Program.Train(ctx, program.Job{
 		Run: o.Run, Round: o.Number, Tenant: a.opts.Tenant, Site: a.opts.Site, Params: o.Params,
-		Seed:    trainer.NewSeed(o.digest, a.opts.Tenant, a.opts.Site).Uint63(),
+		Seed:    trainer.NewSeed(o.Params.Seed, o.Number, a.opts.Tenant, a.opts.Site).Uint63(),
 		Weights: weights, Train: train, Held: held,
 	})
 	return result{got.Update, got.Metrics}, err

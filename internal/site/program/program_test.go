@@ -60,7 +60,7 @@ func TestNumpyTrainerAgreesWithOurs(t *testing.T) {
 	require.NoError(t, err)
 
 	want, err := trainer.Train(t.Context(), j.Params.Model, base, j.Train,
-		trainer.Settings{Epochs: 1, Batch: 1 << 16, LearningRate: 0.1}, trainer.NewSeed("sha256:", "", "").Rand())
+		trainer.Settings{Epochs: 1, Batch: 1 << 16, LearningRate: 0.1}, trainer.NewSeed(0, 1, "", "").Rand())
 	require.NoError(t, err)
 	moved := 0.0
 	for i := range want {

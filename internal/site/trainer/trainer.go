@@ -33,9 +33,11 @@ var (
 type Seed struct{ hi, lo uint64 }
 
 // NewSeed returns the seed of a site in a round: the first 16 bytes of
-// sha256(manifest digest, tenant, site), a line each. Nobody chooses it.
-func NewSeed(manifest artifact.Digest, tenant, site string) Seed {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n", manifest, tenant, site))
+// sha256(seed, number, tenant, site), a line each. The run's own id is not
+// part of it, so that two runs with the same parameters on the same rows give
+// the same model to the bit, and one can be held against the other.
+func NewSeed(seed uint64, number int, tenant, site string) Seed {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d\n%d\n%s\n%s\n", seed, number, tenant, site))
 	return Seed{binary.BigEndian.Uint64(sum[:8]), binary.BigEndian.Uint64(sum[8:16])}
 }
 
