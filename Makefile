@@ -61,8 +61,9 @@ chaos: build ## kill each process in the middle of a round and compare the model
 bench: build ## the figures of reports/bench
 	$(GO) test -tags bench -count=1 -timeout 30m -v ./tests/load/...
 
-reports: build ## run the system and write reports/
-	$(BIN)/fabric report
+reports: build ## run the tests and the system, and write reports/
+	mkdir -p .fabric
+	$(GO) test -json ./... > .fabric/tests.json; $(BIN)/fabric report --tests .fabric/tests.json
 
 clean: ## remove what was built
 	rm -rf $(BIN)

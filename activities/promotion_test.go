@@ -158,7 +158,7 @@ func TestTheStrictestRegionDecidesWhoIsAsked(t *testing.T) {
 
 	document, _, err := strict.Document()
 	require.NoError(t, err)
-	next, err := w.History[0].Govern(document, []string{"us"}, noon) // us is stricter now: 10
+	next, err := w.History[0].Govern(document, []string{"eu"}, noon) // eu is stricter now: 10
 	require.NoError(t, err)
 	w.History = append(w.History, next)
 	asked := planned(t, w, strict)

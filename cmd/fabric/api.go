@@ -47,11 +47,15 @@ func (a *app) serveAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if report := precheck.Decide(c); report.Decision == precheck.Block {
-		return fmt.Errorf("%w: %v; fabric precheck explains", precheck.ErrBlocked, report.Why)
+	checked := precheck.Decide(c)
+	if checked.Decision == precheck.Block {
+		return fmt.Errorf("%w: %v; fabric precheck explains", precheck.ErrBlocked, checked.Why)
 	}
 	t, err := a.observe(ctx, c, "fabric-api")
 	if err != nil {
+		return err
+	}
+	if err := checked.Register(t.Registry); err != nil {
 		return err
 	}
 	if c.Env != "prod" {

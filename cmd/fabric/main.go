@@ -80,7 +80,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		{"use", newFeature}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newApprovals}, {"use", newApprove},
 		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newPolicy}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
-		{"run", newPrecheck}, {"run", newConfig}, {"run", newHealthcheck},
+		{"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
 	} {
 		cmd := c.make(a)
 		cmd.GroupID = c.group

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,6 +18,7 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -189,12 +191,16 @@ func (c *caller) trace(ctx context.Context, text string) ([]link, error) {
 	if err != nil {
 		return links, err
 	}
+	promoted, err := c.promotionOf(ctx, leaves, d.Manifest)
+	if err != nil {
+		return links, err
+	}
 	for _, l := range leaves {
 		switch {
-		case l.leaf.Kind == "promotion.applied" && l.leaf.Digest == d.Manifest:
-			add("promotion", l.leaf.Subject, c.inclusion(ctx, l))
-		case l.leaf.Kind == "vote.counted":
-			add("approval", l.leaf.Subject+" by "+l.leaf.Actor, c.inclusion(ctx, l))
+		case l.leaf.Kind == "promotion.applied" && l.leaf.Subject == "promotion/"+promoted:
+			add("promotion", promoted, c.inclusion(ctx, l))
+		case l.leaf.Kind == "vote.counted" && l.leaf.Subject == "approval/"+promoted:
+			add("approval", "vote of "+l.leaf.Actor+" on plan "+l.leaf.Digest.Short(), c.inclusion(ctx, l))
 		}
 	}
 	checked, err := c.verifyAudit(ctx)
@@ -335,6 +341,28 @@ func (c *caller) inclusion(ctx context.Context, l numbered) string {
 		return "NOT PROVEN: " + err.Error()
 	}
 	return fmt.Sprintf("inclusion proof of leaf %d in the tree of %d", l.index, proof.Size)
+}
+
+// promotionOf returns the newest applied promotion whose plan serves a package.
+func (c *caller) promotionOf(ctx context.Context, leaves []numbered, pkg artifact.Digest) (string, error) {
+	for _, l := range slices.Backward(leaves) {
+		id, ok := strings.CutPrefix(l.leaf.Subject, "promotion/")
+		if !ok || l.leaf.Kind != "promotion.applied" {
+			continue
+		}
+		action, err := v1.Fetch[v1.Action](c.GetPromotion(ctx, id, &v1.GetPromotionParams{Tenant: c.tenant}))
+		if err != nil {
+			return "", err
+		}
+		var plan promotion.Plan
+		if err := json.Unmarshal(action.Plan, &plan); err != nil {
+			return "", fmt.Errorf("%w: plan of %s: %w", ErrChain, id, err)
+		}
+		if plan.Version != nil && plan.Version.Package == pkg {
+			return id, nil
+		}
+	}
+	return "", fmt.Errorf("%w: no promotion of package %s was applied", ErrChain, pkg.Short())
 }
 
 func hashOf(digest string) (audit.Hash, error) {

