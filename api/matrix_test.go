@@ -90,6 +90,7 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"enrolSite":       "the FEDERATION_TOKEN is for every tenant",
 		"invoke":          "the router's own matrix",
 		"routerActive":    "no tenant's",
+		"routerDecision":  "the router's own matrix",
 		"getSnapshot":     "no tenant's",
 		"auditCheckpoint": "no tenant's",
 		"auditProof":      "hashes only",

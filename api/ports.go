@@ -18,6 +18,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -275,6 +276,12 @@ type Packages interface {
 	Blob(ctx context.Context, repository string, digest artifact.Digest) (io.ReadCloser, error)
 }
 
+// Rules decide whether a run may start, beside our own checks: the rules that
+// ship, or those of an operator's OPA. An error admits nothing.
+type Rules interface {
+	Admit(ctx context.Context, run policy.Admission) (allowed bool, reasons []string, err error)
+}
+
 // SiteTokens mints the short-lived token that an enrolled site works with.
 type SiteTokens interface {
 	MintSite(tenant, site, region string, ttl time.Duration) (token string, expires time.Time, err error)
@@ -298,4 +305,5 @@ type Ports struct {
 	Verifier    Verifier
 	Packages    Packages
 	SiteTokens  SiteTokens
+	Rules       Rules
 }

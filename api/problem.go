@@ -62,6 +62,7 @@ var (
 	badPlan           = Kind{"bad_plan", 422, "No plan can be made of this"}
 	badVote           = Kind{"bad_vote", 422, "The vote is not a signed statement"}
 	noSigningKey      = Kind{"no_signing_key", 422, "A production round needs a signing key"}
+	notAdmitted       = Kind{"not_admitted", 422, "The rules do not admit the run"}
 	rateLimited       = Kind{"rate_limited", 429, "Too many requests"}
 	internalError     = Kind{"internal", 500, "Something failed; the trace id says where to look"}
 	routerFailed      = Kind{"router_failed", 502, "The router gave no answer that can be passed on"}
@@ -76,7 +77,7 @@ func Codes() map[string]int {
 		badRequest, invalidRequest, keyMissing, tenantMissing, tokenMissing, tokenInvalid, roleMissing, simulationRefused,
 		notFound, methodNotAllowed, conflict, keyInProgress, planStale, planMissing, noApprovers, noSites, notRunning,
 		notReady, closed, noOpenStage, tooLarge, mediaType, badRange, keyReused, unverified, noConsent, badParams,
-		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, noSigningKey, rateLimited, internalError,
+		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, noSigningKey, notAdmitted, rateLimited, internalError,
 		routerFailed, unavailable, routerAway,
 	} {
 		codes[k.Code] = k.Status

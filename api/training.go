@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -24,11 +25,12 @@ type Training struct {
 	runs      Runs
 	sites     Sites
 	workflows Workflows
+	rules     Rules
 }
 
 // NewTraining returns the service.
 func NewTraining(b *Border, p Ports) *Training {
-	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows}
+	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows, rules: p.Rules}
 }
 
 // Mount implements [Service].
@@ -58,14 +60,22 @@ func (s *Training) start(c *gin.Context, k call) error {
 		}
 	}
 	tenants := slices.Sorted(slices.Values(in.Tenants))
-	params, err := s.consented(ctx, k.Tenant, tenants, params)
+	params, have, err := s.consented(ctx, k.Tenant, tenants, params)
 	if err != nil {
 		return err
 	}
 	if params, err = params.Validate(); err != nil {
 		return paramProblem(err)
 	}
-	if err := s.enrolled(ctx, in.Tenants, params); err != nil {
+	fleet, err := s.enrolled(ctx, in.Tenants, params)
+	if err != nil {
+		return err
+	}
+	if err := s.admitted(ctx, policy.Admission{
+		Tenant: k.Tenant, Tenants: tenants, Model: in.ModelID, Requested: params.Features,
+		Features: policy.Consents(have), Cohort: round.CohortOf(fleet),
+		Production: params.Production, Signing: s.b.opts.SigningKey, Simulation: k.Simulated,
+	}); err != nil {
 		return err
 	}
 	run := Run{
@@ -87,17 +97,31 @@ func (s *Training) start(c *gin.Context, k call) error {
 	return s.b.done(c, answer, err)
 }
 
+// admitted asks the rules engine, which may be the operator's own and stricter
+// than we are. An engine that does not answer admits nothing.
+func (s *Training) admitted(ctx context.Context, run policy.Admission) error {
+	allowed, reasons, err := s.rules.Admit(ctx, run)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: rules engine: %w", ErrUnavailable, err)
+	case !allowed:
+		return notAdmitted.because("the rules refuse the run, it was not started: " + strings.Join(reasons, "; "))
+	}
+	return nil
+}
+
 // consented fills in the features and the number of columns when they were
-// left out, and refuses features that the caller may not use.
-func (s *Training) consented(ctx context.Context, grantee string, tenants []string, p round.Params) (round.Params, error) {
+// left out, and refuses features that the caller may not use. It returns what
+// is known of them as well.
+func (s *Training) consented(ctx context.Context, grantee string, tenants []string, p round.Params) (round.Params, []catalog.Feature, error) {
 	have, err := s.catalog.ConsentedFeatures(ctx, grantee, tenants, p.Features)
 	if err != nil {
-		return p, err
+		return p, nil, err
 	}
 	purposes := catalog.Purposes() // a run takes statistics, trains and evaluates
 	if len(p.Features) == 0 {
 		if p.Features = catalog.Common(have, grantee, tenants, purposes...); len(p.Features) == 0 {
-			return p, noConsent.because("no feature is registered by every tenant with consent that you may use; " +
+			return p, nil, noConsent.because("no feature is registered by every tenant with consent that you may use; " +
 				"register one with POST /features/register, consented, with you among the grantees")
 		}
 	}
@@ -109,7 +133,7 @@ func (s *Training) consented(ctx context.Context, grantee string, tenants []stri
 			i := slices.Index(asked, refusal.Feature)
 			problem.Items = append(problem.Items, v1.ProblemItem{Pointer: fmt.Sprintf("/params/features/%d", i), Detail: refusal.Error()})
 		}
-		return p, problem
+		return p, nil, problem
 	}
 	if p.Model.Inputs == 0 {
 		for _, id := range p.Features {
@@ -117,21 +141,22 @@ func (s *Training) consented(ctx context.Context, grantee string, tenants []stri
 			p.Model.Inputs += catalog.Columns(have[i].Schema)
 		}
 	}
-	return p, nil
+	return p, have, nil
 }
 
-// enrolled refuses a run that its quorum could never be reached in.
-func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Params) error {
+// enrolled returns the sites of the tenants, and refuses a run that its quorum
+// could never be reached in.
+func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Params) ([]site.Site, error) {
 	sites, err := s.sites.ActiveSites(ctx, tenants)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	regions := map[string]bool{}
 	for _, one := range sites {
 		regions[one.Region] = true
 	}
 	if len(sites) >= p.Quorum && len(regions) >= p.QuorumRegions {
-		return nil
+		return sites, nil
 	}
 	problem := noSites.because(fmt.Sprintf(
 		"%d sites in %d regions are enrolled; the quorum is %d in %d. Enrol a site of each tenant: fabric-site run --tenant <tenant>, with FEDERATION_TOKEN",
@@ -141,7 +166,7 @@ func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Param
 			problem.Items = append(problem.Items, v1.ProblemItem{Pointer: fmt.Sprintf("/tenants/%d", i), Detail: "tenant " + tenant + " has no enrolled site"})
 		}
 	}
-	return problem
+	return nil, problem
 }
 
 // paramProblem names the parameter as the request spells it.

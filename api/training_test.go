@@ -76,6 +76,7 @@ func TestARunBeginsOnlyIfItCould(t *testing.T) {
 			feature(s.fabric, tenant, "wdbc", thirty, "lab")
 			enrolled(s.fabric, tenant, "s", map[string]string{"h1": "eu", "h2": "us"}[tenant])
 		}
+		enrolled(s.fabric, "h1", "s2", "eu")
 		feature(s.fabric, "h1", "own", "{}", "lab")
 		feature(s.fabric, "h2", "secret", "{}")
 		narrow := s.fabric.Features["h1/wdbc"]
@@ -100,7 +101,7 @@ func TestARunBeginsOnlyIfItCould(t *testing.T) {
 			[]string{"/params/features/0: feature stats-only of tenant h1 is not consented for this purpose: evaluate"}},
 		{"a tenant that nobody knows", `{"model_id":"m","tenants":["h1","nobody"],"params":{"features":["wdbc"]}}`, 422, "no_consent",
 			[]string{"/params/features/0: feature wdbc of tenant nobody has no consent that you may use"}},
-		{"more sites than there are", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum":3}}`, 409, "no_sites", nil},
+		{"more sites than there are", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum":4}}`, 409, "no_sites", nil},
 		{"more regions than there are", `{"model_id":"m","tenants":["h1"],"params":{"quorum":2,"quorum_regions":2}}`, 409, "no_sites", nil},
 		{"more regions than sites", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum_regions":2}}`, 422, "bad_params",
 			[]string{"/params/quorum_regions: more regions than sites must answer"}},
@@ -137,6 +138,15 @@ func TestARunBeginsOnlyIfItCould(t *testing.T) {
 			require.Empty(t, s.fabric.Leaves)
 		})
 	}
+	t.Run("a run that the rules engine refuses", func(t *testing.T) {
+		s := build(t)
+		s.fabric.Against = []string{"h1 has a holiday"}
+		a := s.do("POST", "/train/round", `{"model_id":"m","tenants":["h2","h1"]}`, s.as("lab", "data-scientist"))
+		a.is(422, "not_admitted")
+		require.Contains(t, into[v1.Problem](a).Detail, "h1 has a holiday")
+		require.Empty(t, s.fabric.Starts)
+		require.Empty(t, s.fabric.Leaves)
+	})
 }
 
 func TestTheSameKeyIsTheSameRun(t *testing.T) {

@@ -50,11 +50,12 @@ type Fabric struct {
 	Content     map[artifact.Digest][]byte
 	Registry    map[artifact.Digest][]byte
 
-	Starts []api.Start // the outbox
-	Leaves []string    // kinds of audit leaves, in order
-	Votes  []contract.SignedVote
-	Stops  []string
-	Fail   error // what every port answers with, when set
+	Starts  []api.Start // the outbox
+	Leaves  []string    // kinds of audit leaves, in order
+	Votes   []contract.SignedVote
+	Stops   []string
+	Fail    error    // what every port answers with, when set
+	Against []string // reasons of the rules engine against every run
 
 	answers map[string]stored
 }
@@ -79,7 +80,7 @@ func (f *Fabric) Ports() api.Ports {
 	return api.Ports{
 		Idempotency: idempotency{f}, Catalog: features{f}, Runs: runs{f}, Sites: sites{f}, Models: models{f}, Actions: actions{f},
 		Approvals: approvals{f}, Workflows: workflows{f}, Snapshots: snapshots{f}, AuditLog: auditLog{f}, Scorecards: scorecards{f},
-		Blobs: blobs{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{},
+		Blobs: blobs{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f},
 	}
 }
 

@@ -113,7 +113,7 @@ func follower(c config.Config, keys []*ecdsa.PublicKey, tel *telemetry.Telemetry
 		return nil, err
 	}
 	return follow.New(follow.Options{
-		URL: at, Token: telemetry.Secret(c.SnapshotToken.Reveal()), Keys: keys, Dir: filepath.Join(c.StateDir, "snapshots"), Wait: pollWait,
+		URL: at, Token: c.SnapshotToken, Keys: keys, Dir: filepath.Join(c.StateDir, "snapshots"), Wait: pollWait,
 		Client: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute,

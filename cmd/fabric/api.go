@@ -17,6 +17,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/cosign"
 	"github.com/atom-fabric/fabric/internal/issuer"
 	"github.com/atom-fabric/fabric/internal/oci"
+	"github.com/atom-fabric/fabric/internal/opa"
 	"github.com/atom-fabric/fabric/internal/postgres"
 	"github.com/atom-fabric/fabric/internal/precheck"
 	"github.com/atom-fabric/fabric/internal/telemetry"
@@ -134,6 +135,10 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	if err != nil {
 		return fail(err)
 	}
+	rules, err := opa.New(ctx, opa.Options{URL: c.RulesURL})
+	if err != nil {
+		return fail(usage(fmt.Errorf("RULES_ENGINE_URL: %w", err)))
+	}
 	options := api.Options{
 		Version: version, Simulation: c.Simulation(), SigningKey: c.Set("COSIGN_KEY_PATH") && !c.Simulation(),
 		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: []string{string(text)},
@@ -146,12 +151,13 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 				return err
 			},
 			"registry": registry.Ping,
+			"rules":    rules.Check,
 		},
 	}
 	wired := api.Ports{
 		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
-		Blobs: blobs, Verifier: verifier, Packages: registry, SiteTokens: own,
+		Blobs: blobs, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules,
 	}
 	return options, wired, nil
 }

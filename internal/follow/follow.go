@@ -25,7 +25,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
-	"github.com/atom-fabric/fabric/internal/telemetry"
+	"github.com/atom-fabric/fabric/internal/config"
 )
 
 // Why a snapshot was not taken.
@@ -46,8 +46,8 @@ const (
 
 // Options are what a follower needs; all fields but Token are required.
 type Options struct {
-	URL      string           // of GET /snapshot
-	Token    telemetry.Secret // with the role data-plane; empty on loopback in simulation
+	URL      string        // of GET /snapshot
+	Token    config.Secret // with the role data-plane; empty on loopback in simulation
 	Keys     []*ecdsa.PublicKey
 	Dir      string        // where the last snapshots are kept
 	Wait     time.Duration // of a long poll
@@ -186,7 +186,7 @@ func (f *Follower) Poll(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	req.Header.Set("Accept", "application/json")
-	if f.opts.Token.Set() {
+	if f.opts.Token != "" {
 		req.Header.Set("Authorization", "Bearer "+f.opts.Token.Reveal())
 	}
 	if f.etag != "" {

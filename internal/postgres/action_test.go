@@ -137,20 +137,30 @@ func TestPromotionFromPlanToChampion(t *testing.T) {
 	for _, v := range numbers {
 		require.Equal(t, contract.Version{Number: 1, Repository: "models/t1/m1", Package: blob("package").Digest, Weights: blob("weights").Digest}, v, "once per package")
 	}
+	in.Candidate.Package = blob("second package") // now that the model's row is there
+	together(len(numbers), func(i int) {
+		var err error
+		if numbers[i], err = db.Versions().Register(ctx, in); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, v := range numbers {
+		require.Equal(t, 2, v.Number)
+	}
 	upload := api.ModelVersion{ModelID: "m1", Repository: "models/t1/m1", Package: blob("uploaded"), Bundle: blob("b2"), Weights: blob("w2")}
-	require.Equal(t, 2, body[api.ModelVersion](t, must(db.Models().RegisterUpload(ctx, command("t1", "", ""), upload, reply)), nil).Number)
-	require.Equal(t, 2, body[api.ModelVersion](t, must(db.Models().RegisterUpload(ctx, command("t1", "", ""), upload, reply)), nil).Number)
+	require.Equal(t, 3, body[api.ModelVersion](t, must(db.Models().RegisterUpload(ctx, command("t1", "", ""), upload, reply)), nil).Number)
+	require.Equal(t, 3, body[api.ModelVersion](t, must(db.Models().RegisterUpload(ctx, command("t1", "", ""), upload, reply)), nil).Number)
 	version, metrics, err := db.Versions().Version(ctx, "t1", "m1", 1)
 	require.NoError(t, err)
 	require.Equal(t, blob("bundle").Digest, version.Bundle)
 	require.Equal(t, in.Metrics, metrics)
-	_, _, err = db.Versions().Version(ctx, "t1", "m1", 3)
+	_, _, err = db.Versions().Version(ctx, "t1", "m1", 4)
 	require.ErrorIs(t, err, activities.ErrNotFound)
 	_, err = db.Versions().Register(ctx, contract.RegisterInput{Subject: subject, Run: "run-9"})
 	require.ErrorIs(t, err, activities.ErrNotFound)
 	newest, err := db.Models().ModelVersion(ctx, caller("t1"), "m1", 0)
 	require.NoError(t, err)
-	require.Equal(t, 2, newest.Number)
+	require.Equal(t, 3, newest.Number)
 	_, err = db.Models().ModelVersion(ctx, caller("t2"), "m1", 0)
 	require.ErrorIs(t, err, api.ErrNotFound)
 
@@ -188,8 +198,8 @@ func TestPromotionFromPlanToChampion(t *testing.T) {
 	model, err := db.Models().Model(ctx, caller("t1"), "m1")
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{"production": 1}, model.Champions)
-	require.Len(t, model.Versions, 2)
-	require.Equal(t, 2, model.Versions[0].Number)
+	require.Len(t, model.Versions, 3)
+	require.Equal(t, 3, model.Versions[0].Number)
 	done, err := db.Actions().Action(ctx, caller("t1"), api.KindPromotion, "promote-1")
 	require.NoError(t, err)
 	require.Equal(t, contract.Applied, done.State)
@@ -199,7 +209,7 @@ func TestPromotionFromPlanToChampion(t *testing.T) {
 	require.ErrorIs(t, err, api.ErrNotFound)
 	end.Action = "promote-9"
 	require.ErrorIs(t, db.Actions().RecordOutcome(ctx, end, plan), activities.ErrNotFound)
-	require.Equal(t, []string{"run.accepted", "model.registered", "model.uploaded", "promotion.planned", "promotion.started", "promotion.applied"}, kinds(t, db))
+	require.Equal(t, []string{"run.accepted", "model.registered", "model.registered", "model.uploaded", "promotion.planned", "promotion.started", "promotion.applied"}, kinds(t, db))
 	require.Equal(t, 2, count(t, admin(t, dsn), `select count(*) from fabric.outbox`))
 }
 

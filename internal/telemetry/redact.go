@@ -8,6 +8,9 @@ import (
 	"regexp"
 )
 
+// redacted stands where a secret or personal value would be.
+const redacted = "[redacted]"
+
 // A redactor knows by which names and by which looks a value is secret. Both
 // are needed: a token under an innocent name has the look, a password has only
 // the name.

@@ -2,7 +2,7 @@
 // metrics, each of them safe to hand to somebody else.
 //
 // Invariant: no secret and no personal value leaves through it. A value is
-// redacted by its type ([Secret]), by its name or by its look, before it is
+// redacted by its type (config.Secret), by its name or by its look, before it is
 // written; labels are bounded sets, never ids of tenants, runs or people.
 package telemetry
 

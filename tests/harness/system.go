@@ -9,6 +9,7 @@ package harness
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -31,8 +32,9 @@ import (
 // regions of the system as it comes.
 const regions = 3
 
-// Programs returns the folder of the built programs. It fails when they were
-// not built: a test of the system never builds, for it would test another one.
+// Programs returns the folder of the built programs: bin, or FABRIC_TEST_BIN.
+// It fails when they were not built: a test of the system never builds, for it
+// would test another one than is there.
 func Programs(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -43,7 +45,7 @@ func Programs(t testing.TB) string {
 		}
 		require.NotEqual(t, dir, filepath.Dir(dir), "the root of the repository was not found")
 	}
-	bin := filepath.Join(dir, "bin")
+	bin := cmp.Or(os.Getenv("FABRIC_TEST_BIN"), filepath.Join(dir, "bin"))
 	for _, name := range []string{"fabric", "fabric-router", "fabric-site", "temporal-dev"} {
 		_, err := os.Stat(filepath.Join(bin, name))
 		require.NoError(t, err, "run make build")
