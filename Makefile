@@ -36,7 +36,7 @@ up: setup build ## start the whole system on loopback until Ctrl-C
 test: setup build lint workflowcheck race conformance ## everything that CI runs
 	@echo "all checks passed"
 
-unit: ## the tests of the product's packages, without the race detector
+unit: build ## the tests of the product's packages, without the race detector
 	$(GO) test ./...
 
 race: build ## all tests under the race detector, the development server's included
@@ -53,13 +53,13 @@ generate: ## regenerate the API types; CI compares
 	$(GO) generate ./api/...
 
 conformance: $(BIN)/cosign ## the stock cosign CLI verifies what we sign, and the reverse
-	COSIGN_BIN=$(abspath $(BIN)/cosign) $(GO) test -tags conformance -count=1 -run Conformance ./internal/cosign/...
+	COSIGN_BIN=$(abspath $(BIN)/cosign) $(GO) test -tags conformance -count=1 -run Conformance ./internal/cosign/... ./internal/oci/...
 
 chaos: build ## kill each process in the middle of a round and compare the model's digest
 	$(GO) test -tags chaos -count=1 -timeout 30m -v ./tests/chaos/...
 
 bench: build ## the figures of reports/bench
-	$(GO) test -tags bench -count=1 -timeout 30m -v ./tests/load/...
+	FABRIC_BENCH=1 $(GO) test -tags bench -count=1 -timeout 30m -v ./tests/load/...
 
 reports: build ## run the tests and the system, and write reports/
 	mkdir -p .fabric

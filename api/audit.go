@@ -41,7 +41,7 @@ func (s *Ledger) leaves(c *gin.Context, k call) error {
 	for _, entry := range found {
 		leaf := v1.Leaf{Index: entry.Index, Hash: string(entry.Hash)}
 		if entry.Tenant == k.Tenant {
-			leaf.Leaf = v1.JSON(entry.Leaf)
+			leaf.Leaf = entry.Leaf
 		}
 		out.Items = append(out.Items, leaf)
 	}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"errors"
 	"net/http"
 	"time"
@@ -36,7 +35,7 @@ func (s *Features) register(c *gin.Context, k call) error {
 	registration := catalog.Registration{
 		Tenant:      k.Tenant,
 		ID:          in.FeatureID,
-		Schema:      json.RawMessage(in.Schema),
+		Schema:      in.Schema,
 		Fingerprint: in.Fingerprint,
 		Consented:   in.Consented,
 		Grantees:    in.Grantees,
@@ -92,7 +91,7 @@ func featureView(f catalog.Feature) v1.Feature {
 		Tenant:       f.Tenant,
 		FeatureID:    f.ID,
 		Version:      f.Version,
-		Schema:       v1.JSON(f.Schema),
+		Schema:       f.Schema,
 		Fingerprint:  string(f.Fingerprint),
 		RegisteredAt: f.Registered,
 		Consent: v1.Consent{

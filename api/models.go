@@ -95,7 +95,8 @@ func (s *Exchange) card(c *gin.Context, v ModelVersion, filename string) error {
 	}
 	up := uploading{text: text}
 	if err := up.read(); err != nil {
-		return fmt.Errorf("manifest of %s/%d: %v: %w", v.ModelID, v.Number, err, errLost) // it was checked when it came
+		// Its kind is for uploads and stays behind: this was checked when it came.
+		return fmt.Errorf("manifest of %s/%d: %s: %w", v.ModelID, v.Number, err.Error(), errLost)
 	}
 	card, ok := up.parts["card"]
 	if !ok {

@@ -58,7 +58,7 @@ func (s *Policies) list(c *gin.Context, k call) error {
 
 func revisionView(r PolicyRevision) v1.PolicyRevision {
 	return v1.PolicyRevision{
-		Revision: r.Revision, Digest: string(r.Digest), Document: v1.JSON(r.Document), Action: r.Action, CreatedAt: r.CreatedAt,
+		Revision: r.Revision, Digest: string(r.Digest), Document: r.Document, Action: r.Action, CreatedAt: r.CreatedAt,
 	}
 }
 

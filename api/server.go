@@ -242,7 +242,7 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		kill() // what still runs is told so
 		err = server.Close()
 	}
-	<-failed // Serve has returned: no goroutine is left
+	_ = (<-failed) // Serve has returned: no goroutine is left
 	if err != nil {
 		return fmt.Errorf("service %s: %w", s.name, err)
 	}

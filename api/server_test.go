@@ -168,7 +168,7 @@ func TestAServiceAnswersForItselfOnly(t *testing.T) {
 			require.NoError(t, err)
 			get := func(path string) int {
 				w := httptest.NewRecorder()
-				server.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", path, nil))
+				server.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1"+path, nil))
 				return w.Code
 			}
 			require.Equal(t, 200, get("/health"))

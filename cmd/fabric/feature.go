@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -28,7 +27,7 @@ func newFeature(a *app) *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			body.Schema = v1.JSON(json.RawMessage(text))
+			body.Schema = text
 		}
 		f, err := v1.Fetch[v1.Feature](c.RegisterFeature(cmd.Context(), nil, body))
 		if err != nil {

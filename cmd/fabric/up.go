@@ -142,7 +142,8 @@ func (a *app) start(ctx context.Context, o upOptions, w io.Writer) (_ *system, e
 	}{
 		{"servers", s.backends(layout)},
 		{"the six services", []supervise.Spec{s.plan.API()}},
-		{"workers, runtimes, router and sites", slices.Concat(s.plan.Workers(), s.plan.DataPlane(), s.plan.Agents())},
+		{"workers, runtimes and sites", slices.Concat(s.plan.Workers(), s.plan.Runtimes(), s.plan.Agents())},
+		{"the router", []supervise.Spec{s.plan.Router()}},
 	}
 	for _, rank := range ranks {
 		fmt.Fprintf(w, "starting %s ...\n", rank.name)

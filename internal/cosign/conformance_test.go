@@ -55,6 +55,7 @@ func versionOf(t *testing.T, binary string) string {
 	t.Helper()
 	info, err := buildinfo.ReadFile(binary)
 	require.NoError(t, err)
+	require.Equal(t, "github.com/sigstore/cosign/v2/cmd/cosign", info.Path, "COSIGN_BIN names another program")
 	for _, module := range append(info.Deps, &info.Main) {
 		if module.Path == "github.com/sigstore/cosign/v2" && strings.HasPrefix(module.Version, "v") {
 			return module.Version
@@ -75,6 +76,11 @@ func (s stock) run(t *testing.T, command string) (string, error) {
 	out, err := shell.CombinedOutput()
 	t.Logf("%s\n%s", command, out)
 	return string(out), err
+}
+
+func write(t *testing.T, path string, content []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, content, 0o600))
 }
 
 func (s stock) path(name string) string { return filepath.Join(s.dir, name) }

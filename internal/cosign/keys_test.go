@@ -22,11 +22,6 @@ import (
 
 func password() ([]byte, error) { return []byte("correct horse"), nil }
 
-func write(t *testing.T, path string, content []byte) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path, content, 0o600))
-}
-
 // manifest stands for the OCI manifest of a promoted model's package: the
 // subject of its statement is the digest of these bytes.
 var manifest = []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","layers":[]}`)

@@ -131,7 +131,9 @@ func (l Layout) CheckPorts(regions int, temporal, registry bool) error {
 			taken = append(taken, fmt.Sprintf("%s (%s)", l.Address(w.off), w.name))
 			continue
 		}
-		listener.Close()
+		if err := listener.Close(); err != nil {
+			return err
+		}
 	}
 	if len(taken) > 0 {
 		return fmt.Errorf("%w: %s; stop what uses it, or choose other ports with --port-base", ErrPortInUse, strings.Join(taken, ", "))

@@ -2,7 +2,9 @@ package local
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -98,21 +100,31 @@ func (p Plan) Workers() []supervise.Spec {
 	return specs
 }
 
-// DataPlane is the runtimes and the router.
-func (p Plan) DataPlane() []supervise.Spec {
+// Runtimes are the embedded ones, one a region. They are ready with a snapshot,
+// which the control plane's worker publishes.
+func (p Plan) Runtimes() []supervise.Spec {
 	var specs []supervise.Spec
 	if p.Config.NeuralURL == "" {
 		for i, region := range p.Config.RegionNames() {
 			spec := p.program("fabric-router", "runtime-"+region, []string{"runtime"},
 				"FABRIC_STATE_DIR="+p.Path("runtime-"+region), "FABRIC_REGION="+region, "FABRIC_LISTEN="+p.Address(offRuntime+i))
-			spec.Ready = answers(p.Runtime(i) + "/v2/health/live")
+			spec.Ready = answers(p.Runtime(i) + "/v2/health/ready")
 			specs = append(specs, spec)
 		}
 	}
+	return specs
+}
+
+// Router starts after the runtimes: a system that says it is ready answers
+// calls. Runtimes that are not ours are not waited for.
+func (p Plan) Router() supervise.Spec {
 	router := p.program("fabric-router", "router", []string{"serve"},
 		"FABRIC_STATE_DIR="+p.Path("router"), "FABRIC_LISTEN="+p.Address(offRouter))
 	router.Ready = answers(p.Service(offRouter) + "/health")
-	return append(specs, router)
+	if p.Config.NeuralURL == "" {
+		router.Ready = passes(p.Service(offRouter)+"/health", "endpoints")
+	}
+	return router
 }
 
 // Agents is the sites.
@@ -224,6 +236,27 @@ func or(first, second string) string {
 
 // answers says that a URL answers with a status below 400.
 func answers(url string) func(context.Context) error {
+	return asked(url, func(io.Reader) error { return nil })
+}
+
+// passes says that a health document's check passes.
+func passes(url, check string) func(context.Context) error {
+	return asked(url, func(body io.Reader) error {
+		var health struct {
+			Checks map[string]struct{ Status, Output string }
+		}
+		if err := json.NewDecoder(body).Decode(&health); err != nil {
+			return err
+		}
+		if c := health.Checks[check]; c.Status != "pass" {
+			return fmt.Errorf("%s: %s: %s", url, check, c.Output)
+		}
+		return nil
+	})
+}
+
+// asked gets a URL and judges what it says.
+func asked(url string, judge func(io.Reader) error) func(context.Context) error {
 	client := &http.Client{Timeout: 2 * time.Second}
 	return func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -234,11 +267,11 @@ func answers(url string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		resp.Body.Close()
+		defer resp.Body.Close()
 		if resp.StatusCode >= http.StatusBadRequest {
 			return fmt.Errorf("%s answers %s", url, resp.Status)
 		}
-		return nil
+		return judge(io.LimitReader(resp.Body, 1<<20))
 	}
 }
 

@@ -182,7 +182,7 @@ func poolConfig(ctx context.Context, opts Options, dsn, role string, conns int32
 		}
 	}
 	if opts.Tracer != nil {
-		cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(opts.Tracer), otelpgx.WithTrimSQLInSpanName())
+		cfg.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(opts.Tracer))
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return become(ctx, conn, role) }
 	cfg.AfterRelease = func(conn *pgx.Conn) bool { return restore(ctx, conn, role) }

@@ -34,15 +34,6 @@ func code(err error) string {
 	return ""
 }
 
-// constraint returns the name of the constraint that err violates, or "".
-func constraint(err error) string {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) {
-		return pg.ConstraintName
-	}
-	return ""
-}
-
 // An unavailable is a failure of the way to the database, not of the question.
 type unavailable struct{ err error }
 

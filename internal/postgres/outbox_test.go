@@ -84,7 +84,7 @@ var errCrash = errors.New("crash")
 func relayOnce(ctx context.Context, db *DB, start func(activities.Start) (activities.Verdict, bool)) (n int, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			if r != errCrash {
+			if crash, ok := r.(error); !ok || !errors.Is(crash, errCrash) {
 				panic(r)
 			}
 			err = errCrash

@@ -272,8 +272,10 @@ func TestKeyFile(t *testing.T) {
 		require.NoError(t, err)
 		_, err = token.ParseKeySet(text)
 		require.ErrorIs(t, err, token.ErrKeySet)
+		scalar, err := key.Bytes()
+		require.NoError(t, err)
 		private := fmt.Sprintf(`{"keys":[{"kty":"EC","crv":"P-256","kid":"p","x":%q,"y":%q,"d":%q}]}`,
-			b64.EncodeToString(key.X.FillBytes(make([]byte, 32))), b64.EncodeToString(key.Y.FillBytes(make([]byte, 32))), b64.EncodeToString(key.D.FillBytes(make([]byte, 32))))
+			b64.EncodeToString(key.X.FillBytes(make([]byte, 32))), b64.EncodeToString(key.Y.FillBytes(make([]byte, 32))), b64.EncodeToString(scalar))
 		for _, text := range []string{``, `{}`, `{"keys":[]}`, `[]`, private, `{"keys":[{"kty":"oct","kid":"s","k":"AAAA"}]}`} {
 			_, err := token.ParseKeySet([]byte(text))
 			require.ErrorIs(t, err, token.ErrKeySet, text)

@@ -140,9 +140,12 @@ func parent(pid int) int {
 	return n
 }
 
+// alive says whether a process still holds anything. Killed, its first thread is
+// a zombie at once, but its ports are closed when the last one has ended.
 func alive(pid int) bool {
 	fields := stat(pid)
-	return len(fields) > 0 && fields[0] != "Z"
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	return len(fields) > 0 && (fields[0] != "Z" || err == nil && len(threads) > 1)
 }
 
 // Names returns the names of processes, sorted.

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/internal/demo"
 	"github.com/atom-fabric/fabric/tests/harness"
 )
@@ -40,14 +41,18 @@ func promoted(t *testing.T, s *harness.System, lead *v1.Client, run v1.Run) {
 	}
 	waits("nobody has voted")
 
-	_, err := people["mira"].Approve(t, ballot)
-	var problem *v1.ProblemError
-	require.True(t, err == nil || errors.As(err, &problem) && problem.Status < 500, "%v", err)
+	refused, err := people["mira"].Approve(t, ballot)
+	require.NoError(t, err)
+	require.Empty(t, refused.Votes)
+	require.Len(t, refused.Refused, 1)
+	require.Equal(t, "mira", refused.Refused[0].Approver)
+	require.Equal(t, approval.ErrOwnVote.Error(), refused.Refused[0].Refused)
 	waits("the requester has voted")
 
 	stranger := people["osei"]
 	stranger.Name = "nobody"
 	_, err = stranger.Approve(t, ballot)
+	var problem *v1.ProblemError
 	require.True(t, err == nil || errors.As(err, &problem) && problem.Status < 500, "%v", err)
 	waits("a vote names somebody else than its signer")
 

@@ -52,12 +52,12 @@ func TestMainRoad(t *testing.T) {
 	busy := atSites(t, s, run)
 	var total, beside []time.Duration
 	var evaluate time.Duration
-	for _, r := range run.Rounds {
-		took := r.EndedAt.Sub(r.StartedAt)
+	for i, r := range run.Rounds {
 		if r.Kind == "evaluate" {
-			evaluate = took
+			evaluate = r.EndedAt.Sub(r.StartedAt)
 		}
 		if r.Kind == "train" {
+			took := run.Rounds[i+1].StartedAt.Sub(r.StartedAt)
 			total = append(total, took)
 			beside = append(beside, took-busy[r.Number])
 		}
@@ -75,7 +75,7 @@ func TestMainRoad(t *testing.T) {
 	fmt.Fprintf(&b, "| a train round, median | %d ms | |\n", median(total).Milliseconds())
 	fmt.Fprintf(&b, "| of it beside the slowest site's own work, median | %d ms | %d ms |\n", median(beside).Milliseconds(), overheadWithin.Milliseconds())
 	fmt.Fprintf(&b, "| the round that evaluates, packs, signs and registers | %d ms | |\n", evaluate.Milliseconds())
-	b.WriteString("\nA site's own work is what its log calls milliseconds: from the order to the acknowledged answer. A round lasts from its first row to\nits last, on the database's clock.\n")
+	b.WriteString("\nA site's own work is what its log calls milliseconds: from the order to the acknowledged answer. A train round lasts\nuntil the next one begins, on the database's clock, so what lies between two rounds is part of it.\n")
 	b.WriteString("\n## Peak resident memory, after the training\n\n| process | MiB |\n|---|---|\n")
 	children := s.Children(t)
 	sum := 0

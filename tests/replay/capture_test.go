@@ -128,7 +128,7 @@ func work(t *testing.T, c client.Client, w *script.World) (stop func()) {
 	t.Helper()
 	var workers []sdk.Worker
 	for _, queue := range []string{contract.QueueControl, contract.QueueSigning, contract.QueueRegion("eu"), contract.QueueRegion("us"), contract.QueueRegion("apac")} {
-		one := sdk.New(c, queue, sdk.Options{Identity: "capture", BuildID: "capture", DisableRegistrationAliasing: true})
+		one := sdk.New(c, queue, sdk.Options{Identity: "capture", DisableRegistrationAliasing: true})
 		worker.BindWorkflows(one)
 		w.Bind(one)
 		require.NoError(t, one.Start())
