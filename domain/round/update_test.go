@@ -19,7 +19,7 @@ var (
 	mlp      = round.ModelSpec{Trainer: round.TrainerMLP, Inputs: 3, Hidden: 4, Classes: 2}
 )
 
-// The layout of docs/design.md, "Model weights".
+// The layout of docs/protocol/weights.md.
 func TestTensorsOfAModel(t *testing.T) {
 	require.Equal(t, []round.TensorSpec{
 		{"linear.bias", "F32", []int{2}},

@@ -32,7 +32,7 @@ func serve(t *testing.T, status int, contentType, body string) (Fabric, *http.Re
 	return fabric, &got, &sent
 }
 
-// The calls as docs/design.md and openapi.yaml write them.
+// The calls as docs/protocol/site.md and openapi.yaml write them.
 func TestCallsOverHTTP(t *testing.T) {
 	ctx := traced(t.Context(), "0123456789abcdef0123456789abcdef")
 	digest := artifact.DigestOf([]byte("update"))
