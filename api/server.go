@@ -242,7 +242,10 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		kill() // what still runs is told so
 		err = server.Close()
 	}
-	_ = (<-failed) // Serve has returned: no goroutine is left
+	// Serve has returned: no goroutine is left.
+	if ended := <-failed; err == nil && !errors.Is(ended, http.ErrServerClosed) {
+		err = ended
+	}
 	if err != nil {
 		return fmt.Errorf("service %s: %w", s.name, err)
 	}

@@ -35,6 +35,8 @@ func TestSystem(t *testing.T) {
 	t.Run("refuses a token that it did not mint", func(t *testing.T) { forged(t, s) })
 	t.Run("does not start where it cannot run", func(t *testing.T) { refused(t, s) })
 
+	t.Run("walks a newcomer through the README's tour", func(t *testing.T) { tour(t, s) })
+
 	s.Consent(t)
 	lead := s.Lead(t)
 	run := harness.Watch(t, lead, s.Train(t, lead, harness.Request(3)), time.Minute, harness.Completed)
