@@ -67,9 +67,11 @@ func (d *Demo) policy(ctx context.Context) error {
 	}
 	var newest int64
 	barred, permitted := "us", "eu"
+	for _, r := range page.Regions { // the first revision was rolled out by nobody
+		newest = max(newest, r.Revision)
+	}
 	for _, r := range page.Items {
-		if r.Revision > newest {
-			newest = r.Revision
+		if r.Revision == newest {
 			if bytes.Contains(r.Document, []byte(`"eu"`)) {
 				barred, permitted = "eu", "us"
 			} else {
