@@ -3,7 +3,6 @@ package aggregate
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -14,11 +13,13 @@ import (
 // than the F32 mean resolves (2^-24 of it, squared, is 4e-15).
 const rounding = 1e-13
 
-// Apply returns the weights after a round:
+// Apply returns the weights after a round of federated averaging:
 //
 //	train:      w'[j] = w[j] + mean[j], for the trainable tensors
 //	statistics: normalise.mean = E[x], normalise.scale = sqrt(max(E[x²]-E[x]², 0)), and 1 where the variance is 0
 //
+// A train round is a [Step] of the strategy that carries nothing; a round of
+// statistics is the same whatever the strategy.
 // Base has all tensors of the model; mean is what [Mean] returned for a round
 // of that kind. The other tensors are base's, to the bit. Everything is done in
 // float64 and rounded to F32 once.
@@ -26,34 +27,22 @@ const rounding = 1e-13
 // not fit, or with [round.ErrNotFinite] when a result does not fit into an F32;
 // [ErrShape] for a mean of another kind.
 func Apply(spec round.ModelSpec, kind round.Kind, base, mean artifact.Tensors) (artifact.Tensors, error) {
+	if kind == round.Train {
+		weights, _, err := Step(spec, round.Strategy{}, StepInput{Base: base, Mean: mean})
+		return weights, err
+	}
 	if err := fits(spec.Tensors(), base); err != nil {
 		return nil, err
 	}
 	if err := matches(spec.Partial(kind), mean); err != nil {
 		return nil, err
 	}
-	out := make(artifact.Tensors, len(base))
-	for i, t := range base {
-		out[i] = t
-		out[i].F32 = slices.Clone(t.F32)
-	}
-	switch kind {
-	case round.Statistics:
+	out := clone(base)
+	if kind == round.Statistics {
 		normalise(out, mean)
-	case round.Train:
-		for _, delta := range mean {
-			w, _ := out.Get(delta.Name)
-			for j := range w.F32 {
-				w.F32[j] = float32(float64(w.F32[j]) + delta.At(j))
-			}
-		}
 	}
-	for _, t := range out {
-		for _, v := range t.F32 {
-			if v := float64(v); math.IsNaN(v) || math.IsInf(v, 0) {
-				return nil, &artifact.TensorError{Tensor: t.Name, Err: round.ErrNotFinite}
-			}
-		}
+	if err := finite(out); err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/kernel"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -36,16 +37,14 @@ func (e *RegionError) Unwrap() error { return e.Err }
 // Order:  by ascending (tenant, site), whatever order the slice is in.
 // Errors: [ErrNoUpdates]; [*UpdateError] for the first bad update in that order.
 func WeightedSum(spec round.ModelSpec, kind round.Kind, region string, updates []Update) (Partial, error) {
-	return weightedSum(newSum(spec.Partial(kind)), region, updates)
+	return weightedSum(NewSum(spec, kind), region, updates)
 }
 
 func weightedSum(sum *Sum, region string, updates []Update) (Partial, error) {
 	sorted := slices.Clone(updates)
 	slices.SortStableFunc(sorted, compare)
-	for _, u := range sorted {
-		if err := sum.Add(u); err != nil {
-			return Partial{}, err
-		}
+	if err := sum.Add(sorted...); err != nil {
+		return Partial{}, err
 	}
 	return sum.Partial(region)
 }
@@ -63,15 +62,17 @@ func weightedSum(sum *Sum, region string, updates []Update) (Partial, error) {
 // same regions, has one result.
 // Errors: [ErrNoUpdates]; [*RegionError].
 func Mean(spec round.ModelSpec, kind round.Kind, partials []Partial) (artifact.Tensors, error) {
-	return mean(newSum(spec.Partial(kind)), partials)
+	return MeanOf(spec.Partial(kind), partials)
 }
 
-func mean(total *Sum, partials []Partial) (artifact.Tensors, error) {
+// MeanOf is [Mean] for sums with these tensors, by ascending name.
+func MeanOf(want []round.TensorSpec, partials []Partial) (artifact.Tensors, error) {
 	if len(partials) == 0 {
 		return nil, ErrNoUpdates
 	}
 	sorted := slices.Clone(partials)
 	slices.SortStableFunc(sorted, func(a, b Partial) int { return cmp.Compare(a.Region, b.Region) })
+	var examples int64
 	for i, p := range sorted {
 		fail := func(err error) error { return &RegionError{Region: p.Region, Err: err} }
 		if i > 0 && sorted[i-1].Region == p.Region {
@@ -80,22 +81,31 @@ func mean(total *Sum, partials []Partial) (artifact.Tensors, error) {
 		if p.Examples < 1 || p.Examples > math.MaxInt64/int64(len(sorted)) {
 			return nil, fail(ErrExamples)
 		}
-		if err := matches(total.want, p.Sum); err != nil {
+		if err := matches(want, p.Sum); err != nil {
 			return nil, fail(err)
 		}
-		for t, tensor := range p.Sum {
-			for j := range tensor.Len() {
-				total.acc[t].F64[j] += tensor.At(j)
-			}
-		}
-		total.examples += p.Examples
+		examples += p.Examples
 	}
-	for _, tensor := range total.acc {
-		for j := range tensor.F64 {
-			tensor.F64[j] /= float64(total.examples)
+	out, loops := zeros(want), kernel.Best()
+	ones := slices.Repeat([]float64{1}, len(sorted))
+	rows := make([]kernel.Vector, len(sorted))
+	for t, tensor := range out {
+		for i, p := range sorted {
+			rows[i] = vector(p.Sum[t])
 		}
+		loops.Sum(tensor.F64, ones, rows) // times one is exact
+		divide(tensor.F64, float64(examples))
 	}
-	return total.acc, nil
+	return out, nil
+}
+
+// divide divides every element, in place.
+func divide(v []float64, by float64) {
+	kernel.Split(len(v), 1, func(lo, hi int) {
+		for j := lo; j < hi; j++ {
+			v[j] /= by
+		}
+	})
 }
 
 // FedAvg returns the example-weighted mean of the updates:
@@ -118,11 +128,14 @@ func FedAvg(updates []Update) (artifact.Tensors, error) {
 	for _, t := range slices.MinFunc(updates, compare).Tensors {
 		want = append(want, round.TensorSpec{Name: t.Name, DType: artifact.F64, Shape: t.Shape})
 	}
-	partial, err := weightedSum(newSum(want), "", updates)
+	partial, err := weightedSum(SumOf(want), "", updates)
 	if err != nil {
 		return nil, err
 	}
-	return mean(newSum(want), []Partial{partial})
+	for _, t := range partial.Sum {
+		divide(t.F64, float64(partial.Examples))
+	}
+	return partial.Sum, nil
 }
 
 func compare(a, b Update) int {

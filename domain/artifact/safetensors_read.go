@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 )
 
 // A TensorReader reads a model tensor by tensor with memory for its header and
@@ -89,18 +90,41 @@ func (r *TensorReader) Read(dst []float64) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for i := range n {
-		switch at := raw[i*size:]; r.dtype {
-		case F64:
-			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(at))
-		case F32:
-			dst[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(at)))
-		case BF16:
-			dst[i] = float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(at)) << 16))
-		case F16:
-			dst[i] = half(binary.LittleEndian.Uint16(at))
+	dst = dst[:n]
+	switch r.dtype { // outside of the loops: they are most of the time
+	case F64:
+		for i := range dst {
+			dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:]))
+		}
+	case F32:
+		for i := range dst {
+			dst[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:])))
+		}
+	case BF16:
+		for i := range dst {
+			dst[i] = float64(math.Float32frombits(uint32(binary.LittleEndian.Uint16(raw[2*i:])) << 16))
+		}
+	case F16:
+		for i := range dst {
+			dst[i] = half(binary.LittleEndian.Uint16(raw[2*i:]))
 		}
 	}
+	return n, nil
+}
+
+// ReadRaw fills dst with the next elements of the current tensor as they are
+// in the file, little-endian, and returns how many bytes that is: as many
+// whole elements as dst holds, or as are left. It returns [io.EOF] when none
+// is left.
+func (r *TensorReader) ReadRaw(dst []byte) (int, error) {
+	if r.left == 0 {
+		return 0, io.EOF
+	}
+	n := int(min(int64(len(dst))/r.dtype.Size()*r.dtype.Size(), r.left))
+	if _, err := io.ReadFull(r.src, dst[:n]); err != nil {
+		return 0, short(err)
+	}
+	r.left -= int64(n)
 	return n, nil
 }
 
@@ -188,12 +212,17 @@ func (r *TensorReader) whole(info TensorInfo) (Tensor, error) {
 		if err != nil {
 			return t, err
 		}
-		for ; len(raw) > 0; raw = raw[size:] {
-			if info.DType == F64 {
-				t.F64 = append(t.F64, math.Float64frombits(binary.LittleEndian.Uint64(raw)))
-			} else {
-				t.F32 = append(t.F32, math.Float32frombits(binary.LittleEndian.Uint32(raw)))
+		n := len(raw) / size
+		if info.DType == F64 {
+			t.F64 = slices.Grow(t.F64, n) // with what arrives, not with what is claimed
+			for i := range n {
+				t.F64 = append(t.F64, math.Float64frombits(binary.LittleEndian.Uint64(raw[8*i:])))
 			}
+			continue
+		}
+		t.F32 = slices.Grow(t.F32, n)
+		for i := range n {
+			t.F32 = append(t.F32, math.Float32frombits(binary.LittleEndian.Uint32(raw[4*i:])))
 		}
 	}
 	return t, nil

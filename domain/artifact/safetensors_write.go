@@ -28,32 +28,27 @@ func (t Tensors) WriteTo(w io.Writer) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	head := appendHeader(nil, infos)
-	if len(head) > MaxHeaderBytes {
-		return 0, fmt.Errorf("header of %d bytes: %w", len(head), ErrTooLarge)
+	written, err := writeHeader(w, infos)
+	if err != nil {
+		return written, err
 	}
-	var prefix [8]byte
-	binary.LittleEndian.PutUint64(prefix[:], uint64(len(head)))
-	var written int64
-	for _, piece := range [][]byte{prefix[:], head} {
-		n, err := w.Write(piece)
-		if written += int64(n); err != nil {
-			return written, err
-		}
-	}
-	chunk := make([]byte, 0, 64<<10)
+	chunk := make([]byte, 64<<10)
 	for _, tensor := range tensors {
+		size := int(tensor.DType.Size())
 		for i := 0; i < tensor.Len(); {
-			chunk = chunk[:0]
-			for ; i < tensor.Len() && len(chunk)+8 <= cap(chunk); i++ {
-				if tensor.DType == F64 {
-					chunk = binary.LittleEndian.AppendUint64(chunk, math.Float64bits(tensor.F64[i]))
-				} else {
-					chunk = binary.LittleEndian.AppendUint32(chunk, math.Float32bits(tensor.F32[i]))
+			n := min(tensor.Len()-i, len(chunk)/size)
+			if tensor.DType == F64 {
+				for j, v := range tensor.F64[i : i+n] {
+					binary.LittleEndian.PutUint64(chunk[8*j:], math.Float64bits(v))
+				}
+			} else {
+				for j, v := range tensor.F32[i : i+n] {
+					binary.LittleEndian.PutUint32(chunk[4*j:], math.Float32bits(v))
 				}
 			}
-			n, err := w.Write(chunk)
-			if written += int64(n); err != nil {
+			i += n
+			sent, err := w.Write(chunk[:n*size])
+			if written += int64(sent); err != nil {
 				return written, err
 			}
 		}
@@ -61,34 +56,62 @@ func (t Tensors) WriteTo(w io.Writer) (int64, error) {
 	return written, nil
 }
 
+// writeHeader writes the prefix and the header.
+func writeHeader(w io.Writer, infos []TensorInfo) (int64, error) {
+	head := appendHeader(make([]byte, 8), infos)
+	if len(head)-8 > MaxHeaderBytes {
+		return 0, fmt.Errorf("header of %d bytes: %w", len(head)-8, ErrTooLarge)
+	}
+	binary.LittleEndian.PutUint64(head, uint64(len(head)-8))
+	n, err := w.Write(head)
+	return int64(n), err
+}
+
 // layout gives sorted tensors their places.
 func (t Tensors) layout() ([]TensorInfo, error) {
-	if len(t) == 0 || len(t) > MaxTensors {
-		return nil, fmt.Errorf("%d tensors: %w", len(t), ErrTooLarge)
-	}
 	infos := make([]TensorInfo, len(t))
-	var end int64
 	for i, tensor := range t {
-		fail := func(why error) error { return &TensorError{tensor.Name, why} }
-		if err := checkName(tensor.Name); err != nil {
-			return nil, fail(err)
-		}
-		if i > 0 && t[i-1].Name == tensor.Name {
-			return nil, fail(ErrTensorOrder)
-		}
 		if tensor.DType != F32 && tensor.DType != F64 {
-			return nil, fail(ErrDType)
+			return nil, &TensorError{tensor.Name, ErrDType}
 		}
-		size := tensor.DType.Size()
-		n, err := elements(tensor.Shape, size)
-		if err != nil {
-			return nil, fail(err)
+		infos[i] = TensorInfo{Name: tensor.Name, DType: tensor.DType, Shape: tensor.Shape}
+	}
+	if err := place(infos); err != nil {
+		return nil, err
+	}
+	for i, tensor := range t {
+		if infos[i].Elements() != tensor.Len() {
+			return nil, &TensorError{tensor.Name, ErrShape}
 		}
-		if n != int64(tensor.Len()) {
-			return nil, fail(ErrShape)
-		}
-		infos[i] = TensorInfo{Name: tensor.Name, DType: tensor.DType, Shape: tensor.Shape, Begin: end, End: end + n*size}
-		end = infos[i].End
 	}
 	return infos, nil
+}
+
+// place sets where each tensor begins and ends, from their shapes.
+func place(infos []TensorInfo) error {
+	if len(infos) == 0 || len(infos) > MaxTensors {
+		return fmt.Errorf("%d tensors: %w", len(infos), ErrTooLarge)
+	}
+	var end int64
+	for i := range infos {
+		t := &infos[i]
+		fail := func(why error) error { return &TensorError{t.Name, why} }
+		if err := checkName(t.Name); err != nil {
+			return fail(err)
+		}
+		if i > 0 && infos[i-1].Name >= t.Name {
+			return fail(ErrTensorOrder)
+		}
+		size := t.DType.Size()
+		if size == 0 {
+			return fail(ErrDType)
+		}
+		n, err := elements(t.Shape, size)
+		if err != nil {
+			return fail(err)
+		}
+		t.Begin, t.End = end, end+n*size
+		end = t.End
+	}
+	return nil
 }
