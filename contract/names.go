@@ -26,6 +26,9 @@ var (
 	OpenStage       = Activity[RegionInput, StageRef]{"OpenStage"}        // queue region-<name>
 	AwaitStage      = Activity[AwaitInput, StageCounts]{"AwaitStage"}     // queue region-<name>
 	AggregateRegion = Activity[StageRef, RegionResult]{"AggregateRegion"} // queue region-<name>
+	AdvanceStage    = Activity[AdvanceInput, Advanced]{"AdvanceStage"}    // queue region-<name>
+	CommitSurvivors = Activity[StageRef, Survivors]{"CommitSurvivors"}    // queue region-<name>
+	AggregateMasked = Activity[StageRef, RegionResult]{"AggregateMasked"} // queue region-<name>
 	CombineRegions  = Activity[CombineInput, Combined]{"CombineRegions"}
 	PushCandidate   = Activity[CandidateInput, Candidate]{"PushCandidate"}
 	RegisterVersion = Activity[RegisterInput, Version]{"RegisterVersion"}
@@ -59,6 +62,7 @@ var (
 	VoteNow   = Update[SignedVote, approval.Ballot]{"vote-now"} // to an Approval; answers at once
 	BallotNow = Query[approval.Ballot]{"ballot"}                // of an Approval
 	StopRun   = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
+	PauseRun  = Signal[PauseRequest]{"pause"}                   // to a TrainingRun; holds before the next round
 )
 
 // Task queues.

@@ -28,6 +28,10 @@ type RunInput struct {
 	Base    artifact.Descriptor `json:"base"`
 	Metrics round.Metrics       `json:"metrics"` // last measured
 	Stopped bool                `json:"stopped"`
+	State   artifact.Descriptor `json:"state,omitzero"` // optimiser state beside Base
+	Best    round.Metrics       `json:"best,omitzero"`  // best measured, for patience
+	Idle    int                 `json:"idle,omitempty"` // train rounds since
+	Paused  bool                `json:"paused,omitempty"`
 }
 
 // RunResult is how a run ended. Status is "completed", "stopped" or "failed".
@@ -47,6 +51,13 @@ type StopRequest struct {
 	Reason string `json:"reason"`
 }
 
+// PauseRequest asks a run to begin no further round, or to go on.
+type PauseRequest struct {
+	Actor  string `json:"actor"`
+	Reason string `json:"reason"`
+	Paused bool   `json:"paused"`
+}
+
 // RoundInput starts one round. Publish asks for a candidate package.
 type RoundInput struct {
 	Subject
@@ -57,6 +68,7 @@ type RoundInput struct {
 	Params  round.Params        `json:"params"`
 	Base    artifact.Descriptor `json:"base"` // empty for the first round of a run
 	Publish bool                `json:"publish"`
+	State   artifact.Descriptor `json:"state,omitzero"`
 }
 
 // RoundPlan is what a round will do, before it is signed. Manifest is the blob
@@ -66,9 +78,13 @@ type RoundPlan struct {
 	Manifest artifact.Descriptor `json:"manifest"`
 	Base     artifact.Descriptor `json:"base"`
 	Cohort   []round.Cohort      `json:"cohort"`
+	Secured  bool                `json:"secured,omitempty"`
+	State    artifact.Descriptor `json:"state,omitzero"`
 }
 
-// RegionInput starts the part of a round that happens in one region.
+// RegionInput starts the part of a round that happens in one region: a group
+// of its sites, named by Region. Host is the region whose worker sums them,
+// Region itself when empty.
 type RegionInput struct {
 	Subject
 	Run       string              `json:"run"`
@@ -80,21 +96,61 @@ type RegionInput struct {
 	Params    round.Params        `json:"params"`
 	Manifest  artifact.Descriptor `json:"manifest"`
 	Signature artifact.Descriptor `json:"signature"` // bundle over the manifest
+	Host      string              `json:"host,omitempty"`
+	Secured   bool                `json:"secured,omitempty"`
+	Enough    int                 `json:"enough,omitempty"` // answers after which nobody else is waited for; 0 waits for all
 }
 
-// StageRef names one region's stage of a round.
+// StageRef names one group's stage of a round.
 type StageRef struct {
 	Subject
-	Run    string     `json:"run"`
-	Number int        `json:"number"`
-	Kind   round.Kind `json:"kind"`
-	Region string     `json:"region"`
+	Run    string      `json:"run"`
+	Number int         `json:"number"`
+	Kind   round.Kind  `json:"kind"`
+	Region string      `json:"region"`
+	Stage  round.Stage `json:"stage,omitempty"` // empty is the only stage of a plain round
 }
 
-// AwaitInput waits for a stage: until everybody has answered, or for Seconds.
+// AwaitInput waits for a stage: until everybody has answered, or Enough have,
+// or for Seconds.
 type AwaitInput struct {
 	StageRef
 	Seconds int `json:"seconds"`
+	Enough  int `json:"enough,omitempty"`
+}
+
+// AdvanceInput closes the stage that StageRef names, opens the one after it and
+// waits for that: until everybody has answered, or enough have, or for Seconds.
+// Signature is the control plane's bundle over the survivor set, for the step
+// from mask to check.
+type AdvanceInput struct {
+	StageRef
+	Seconds   int                 `json:"seconds"` // deadline of the stage that is opened
+	Signature artifact.Descriptor `json:"signature,omitzero"`
+}
+
+// Advanced is the stage that was opened: so many sites are asked, and below
+// Need nothing can go on. Counts is what had come when the wait for it ended.
+// Refused is how many answers to the stage before were refused; Dropped names
+// them, at most ten, each with the reason. Cause is why the group cannot go on;
+// nothing was opened then.
+type Advanced struct {
+	StageRef
+	Sites   int          `json:"sites"`
+	Need    int          `json:"need"`
+	Counts  round.Counts `json:"counts,omitzero"`
+	Refused int          `json:"refused,omitempty"`
+	Dropped []string     `json:"dropped,omitempty"`
+	Cause   string       `json:"cause,omitempty"`
+}
+
+// Survivors is the write-once set of sites whose masked vectors are summed.
+type Survivors struct {
+	Set     artifact.Descriptor `json:"set"`
+	Sites   int                 `json:"sites"`
+	Refused int                 `json:"refused,omitempty"`
+	Dropped []string            `json:"dropped,omitempty"`
+	Cause   string              `json:"cause,omitempty"`
 }
 
 // StageCounts is what was counted when the wait ended.
@@ -111,7 +167,9 @@ type RegionResult struct {
 	Partial artifact.Descriptor `json:"partial"`
 	Metrics round.Metrics       `json:"metrics"`
 	Dropped []string            `json:"dropped,omitempty"`
-	Cause   string              `json:"cause,omitempty"` // why the region delivered nothing
+	Cause   string              `json:"cause,omitempty"`  // why the region delivered nothing
+	Weight  int64               `json:"weight,omitempty"` // what the sum is divided by, in thousandths; 0 is 1000 an example
+	Updates artifact.Descriptor `json:"updates,omitzero"` // the list of single updates, for a robust rule in an open round
 }
 
 // CombineInput adds the regions' sums and divides.
@@ -123,12 +181,14 @@ type CombineInput struct {
 	Params  round.Params        `json:"params"`
 	Base    artifact.Descriptor `json:"base"`
 	Regions []RegionResult      `json:"regions"`
+	State   artifact.Descriptor `json:"state,omitzero"`
 }
 
-// Combined is the weights after the round.
+// Combined is the weights after the round, and the optimiser's state.
 type Combined struct {
 	Weights artifact.Descriptor `json:"weights"`
 	Metrics round.Metrics       `json:"metrics"`
+	State   artifact.Descriptor `json:"state,omitzero"`
 }
 
 // CandidateInput packs weights as a model package.
@@ -196,6 +256,7 @@ type CloseRoundInput struct {
 	Version  Version             `json:"version"`
 	Regions  []RegionResult      `json:"regions"`
 	Cause    string              `json:"cause,omitempty"`
+	State    artifact.Descriptor `json:"state,omitzero"`
 }
 
 // RoundResult is what a round leaves to the next one.
@@ -206,6 +267,7 @@ type RoundResult struct {
 	Metrics round.Metrics       `json:"metrics"`
 	Version Version             `json:"version"`
 	Cause   string              `json:"cause,omitempty"`
+	State   artifact.Descriptor `json:"state,omitzero"`
 }
 
 // CloseRunInput ends a run.

@@ -42,12 +42,12 @@ func qry[T any](q Query[T]) form { return form{"query", q.Name, []reflect.Type{r
 func forms() []form {
 	return []form{
 		wf(TrainingRun), wf(FederatedRound), wf(RegionRound), wf(Approval), wf(ModelPromotion), wf(PolicyRollout), wf(AutoTune),
-		act(PlanRound), act(SignStatement), act(OpenStage), act(AwaitStage), act(AggregateRegion), act(CombineRegions),
+		act(PlanRound), act(SignStatement), act(OpenStage), act(AwaitStage), act(AggregateRegion), act(AdvanceStage), act(CommitSurvivors), act(AggregateMasked), act(CombineRegions),
 		act(PushCandidate), act(RegisterVersion), act(CloseRound), act(CloseRun),
 		act(NotifyApprovers), act(VerifyVote), act(RecordBallot),
 		act(CheckPlan), act(PublishSnapshot), act(AwaitActive), act(RecordOutcome), act(PushPolicy), act(AttachSignature),
 		act(ComputeScorecard), act(Suggest), act(ApplySuggestion),
-		sig(CastVote), up(VoteNow), qry(BallotNow), sig(StopRun),
+		sig(CastVote), up(VoteNow), qry(BallotNow), sig(StopRun), sig(PauseRun),
 	}
 }
 

@@ -15,7 +15,8 @@ type Answer struct {
 	Region   string          `json:"region"`
 	Manifest artifact.Digest `json:"manifest"`
 	Update   artifact.Digest `json:"update,omitempty"`
-	Metrics  Metrics         `json:"metrics"`
+	Metrics  Metrics         `json:"metrics"`         // zero in a secured round: they ride inside the masked vector
+	Stage    Stage           `json:"stage,omitempty"` // empty is [StageUpdate]
 }
 
 // Subject returns the digest that the statement is about.

@@ -51,12 +51,32 @@ type Params struct {
 	Seed            uint64    `json:"seed,string"`
 	Features        []string  `json:"features"` // feature ids, the same for every tenant
 	Production      bool      `json:"production"`
+
+	Strategy Strategy     `json:"strategy,omitzero"`
+	Secure   Secure       `json:"secure,omitzero"`
+	Privacy  Privacy      `json:"privacy,omitzero"`
+	Bounds   [][2]float64 `json:"bounds,omitempty"`   // public [low, high] of every column: the normalisation, in the place of a statistics round
+	SampleBP int          `json:"sampleBP,omitempty"` // share of the enrolled sites that a train round asks, in basis points; 0 asks all
+	OverBP   int          `json:"overBP,omitempty"`   // how many more than that are asked, in basis points of it; the first that answer count
+	TargetBP int          `json:"targetBP,omitempty"` // stop once the held-out accuracy reaches it, in basis points
+	Patience int          `json:"patience,omitempty"` // stop after so many train rounds without a better loss; 0 never does
 }
 
-// A Cohort is how many sites a region was asked with.
+// A Cohort is a group whose sites are summed together, and how many they are.
+// Region is where the sum is made. Group is its name in stages and answers;
+// empty for a region's only group, which is called like the region.
 type Cohort struct {
 	Region string `json:"region"`
 	Sites  int    `json:"sites"`
+	Group  string `json:"group,omitempty"`
+}
+
+// Name returns the group's name in stages and answers.
+func (c Cohort) Name() string {
+	if c.Group == "" {
+		return c.Region
+	}
+	return c.Group
 }
 
 // A FeatureRef pins the version of a tenant's feature that a round may use.
@@ -82,4 +102,7 @@ type Manifest struct {
 	CohortRoot artifact.Digest     `json:"cohortRoot"` // sha256 over the sorted "tenant/site" names, one a line
 	Simulation bool                `json:"simulation"`
 	TraceID    string              `json:"traceId"`
+	Secured    bool                `json:"secured,omitempty"` // sites send masked vectors, and only their sum is ever seen
+	State      artifact.Descriptor `json:"state,omitzero"`    // server optimiser state that the round starts from
+	SampleSeed uint64              `json:"sampleSeed,string,omitempty"`
 }

@@ -13,6 +13,8 @@ var (
 	ErrHidden     = errors.New("hidden units are not for softmax regression")
 	ErrFeatures   = errors.New("at least one feature, none twice")
 	ErrRegions    = errors.New("more regions than sites must answer")
+	ErrBuffered   = errors.New("rounds do not buffer: every update starts from the weights of its round, so that there is nothing stale to weigh")
+	ErrOver       = errors.New("more than a sample is asked only where there is a sample")
 )
 
 // A ParamError says which parameter is at fault.
@@ -30,8 +32,10 @@ const maxFeatures = 1000
 // Validate returns the parameters with what was left at zero filled in: one
 // train round of one local epoch by softmax regression into 2 classes, batches
 // of 32 rows, learning rate 0.05, a quorum of one site in one region and a
-// deadline of 60 s; 16 hidden units for the mlp. Seed, Extensions and
-// Production are meant when they are zero.
+// deadline of 60 s; 16 hidden units for the mlp; plain federated averaging,
+// and secure aggregation as its zero value and production have it. Seed,
+// Extensions, Production and what samples or ends a run early are meant when
+// they are zero.
 //
 // Errors: [*ParamError] for the first parameter at fault, in the order of
 // [Params].
@@ -76,6 +80,33 @@ func (p Params) Validate() (Params, error) {
 	}
 	if err := checkFeatures(p.Features); err != nil {
 		return Params{}, err
+	}
+	var err error
+	if p.Strategy, err = p.Strategy.Validate(); err != nil {
+		return Params{}, err
+	}
+	if p.Strategy.Name == FedBuff {
+		return Params{}, &ParamError{"strategy.name", ErrBuffered}
+	}
+	if p.Secure, err = p.Secure.validate(p.Production); err != nil {
+		return Params{}, err
+	}
+	if err := checkBounds(p.Bounds, p.Model.Inputs); err != nil {
+		return Params{}, err
+	}
+	if p.Privacy, err = p.privacy(); err != nil {
+		return Params{}, err
+	}
+	for _, r := range []struct {
+		name string
+		v    int
+	}{{"sampleBP", p.SampleBP}, {"overBP", p.OverBP}, {"targetBP", p.TargetBP}, {"patience", p.Patience}} {
+		if r.v < 0 || r.v > 10_000 {
+			return Params{}, &ParamError{r.name, fmt.Errorf("%w: 0 to 10000", ErrOutOfRange)}
+		}
+	}
+	if p.OverBP > 0 && p.SampleBP == 0 {
+		return Params{}, &ParamError{"overBP", ErrOver}
 	}
 	return p, nil
 }
