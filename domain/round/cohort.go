@@ -32,8 +32,9 @@ func Plain(sites []site.Site) []Seat {
 
 // Secured seats every site in its own region where that has [MinBucket] sites;
 // a sum over fewer hides nobody, so the sites of smaller regions sit together,
-// in the first of those regions by name, or, while they are still too few, in
-// the largest group. What crosses the border then is masked.
+// in the largest of those regions, or, while they are still too few, in the
+// largest of all. Regions of one size go by name. What crosses the border then
+// is masked.
 func Secured(sites []site.Site) []Seat {
 	count := map[string]int{}
 	for _, s := range sites {
@@ -48,10 +49,9 @@ func Secured(sites []site.Site) []Seat {
 			large = append(large, region)
 		}
 	}
-	slices.Sort(small)
-	slices.SortFunc(large, func(a, b string) int {
-		return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b))
-	})
+	bySize := func(a, b string) int { return cmp.Or(cmp.Compare(count[b], count[a]), strings.Compare(a, b)) }
+	slices.SortFunc(small, bySize)
+	slices.SortFunc(large, bySize)
 	seats := Plain(sites)
 	if scattered == 0 {
 		return seats
