@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"go.temporal.io/sdk/activity"
 
@@ -19,18 +20,22 @@ var ErrNobody = errors.New("no usable update was delivered")
 // maxDropped bounds the names of dropped sites in a history; the rows name all.
 const maxDropped = 10
 
-// An Aggregate adds what sites and regions deliver. In memory are one sum and
-// one update at a time, whatever the number of sites.
+// maxOpen is how many updates are read side by side, in chunks. More are added
+// one after the other, with one sum and one update in memory: a store has only
+// so many connections. Both give the same bytes.
+const maxOpen = 64
+
+// An Aggregate adds what sites and regions deliver.
 type Aggregate struct {
 	Blobs  Blobs
 	Rounds Rounds
 }
 
-// AggregateRegion closes the stage and adds what its sites sent. Idempotent: a
-// closed stage returns the same submissions, their sum is the same to the bit,
-// and it is stored by digest. A site whose update cannot be added is dropped
-// and named; a region where all are is a result with a cause, not a failure.
-// Heartbeats once per update.
+// AggregateRegion closes the stage and adds what its sites sent; for a robust
+// rule it lists them instead. Idempotent: a closed stage returns the same
+// submissions, their sum is the same to the bit, and it is stored by digest. A
+// site whose update cannot be added is dropped and named; a region where all
+// are is a result with a cause, not a failure. Heartbeats while it reads.
 func (a *Aggregate) AggregateRegion(ctx context.Context, in contract.StageRef) (contract.RegionResult, error) {
 	result := contract.RegionResult{Region: in.Region}
 	manifest, err := a.manifest(ctx, in)
@@ -43,49 +48,47 @@ func (a *Aggregate) AggregateRegion(ctx context.Context, in contract.StageRef) (
 	if err != nil {
 		return result, about(in.Run, in.Number, settled(err))
 	}
-	for _, c := range manifest.Cohort {
-		if c.Region == in.Region {
-			result.Counts.Selected = c.Sites
-		}
-	}
-	sum := aggregate.NewSum(manifest.Params.Model, in.Kind)
+	result.Counts.Selected = selected(manifest, in.Region)
+	var refused refusals
+	var usable []Submission
 	for _, s := range submissions {
 		activity.RecordHeartbeat(ctx, s.Tenant+"/"+s.Site)
-		reason, err := a.add(ctx, sum, manifest, s)
+		reason, err := a.check(ctx, manifest, s)
 		if err != nil {
 			return result, about(in.Run, in.Number, err)
 		}
 		if reason != "" {
-			result.Counts.Rejected++
-			if len(result.Dropped) < maxDropped {
-				result.Dropped = append(result.Dropped, s.Tenant+"/"+s.Site+": "+reason)
-			}
+			refused.add(s.Tenant, s.Site, reason)
 			continue
 		}
-		result.Counts.Accepted++
+		usable = append(usable, s)
 		result.Metrics = result.Metrics.Add(s.Metrics)
 	}
-	if result.Counts.Accepted == 0 {
+	result.Counts.Accepted, result.Counts.Rejected, result.Dropped = len(usable), refused.count, refused.names
+	switch {
+	case len(usable) == 0:
 		result.Cause = ErrNobody.Error()
 		return result, nil
-	}
-	if in.Kind == round.Evaluate {
+	case in.Kind == round.Evaluate:
 		return result, nil
+	case in.Kind == round.Train && manifest.Params.Strategy.Robust():
+		result.Updates, err = a.list(ctx, usable)
+	default:
+		result.Partial, err = a.sum(ctx, manifest, usable)
 	}
-	partial, err := sum.Partial(in.Region)
+	if unusable(err) {
+		err = permanent(contract.BadUpdate, err) // it was usable a moment ago
+	}
 	if err != nil {
-		return result, permanent(contract.BadUpdate, about(in.Run, in.Number, err))
-	}
-	if result.Partial, err = keepTensors(ctx, a.Blobs, partial.Sum); err != nil {
 		return result, about(in.Run, in.Number, err)
 	}
 	return result, nil
 }
 
-// add adds one submission, or returns why it does not count. What arrived was
-// checked when it arrived; it is checked again because what is added cannot be
-// taken out.
-func (a *Aggregate) add(ctx context.Context, sum *aggregate.Sum, manifest round.Manifest, s Submission) (reason string, err error) {
+// check reads an update to its end, or says why it does not count. What arrived
+// was checked when it arrived; it is checked again because what is added cannot
+// be taken out.
+func (a *Aggregate) check(ctx context.Context, manifest round.Manifest, s Submission) (reason string, err error) {
 	switch {
 	case s.Reason != "":
 		return s.Reason, nil
@@ -93,36 +96,101 @@ func (a *Aggregate) add(ctx context.Context, sum *aggregate.Sum, manifest round.
 		return "its counts are not possible", nil
 	case manifest.Kind == round.Evaluate:
 		return "", nil
+	case s.Metrics.Examples < 1 || s.Metrics.Examples > aggregate.MaxExamples:
+		return aggregate.ErrExamples.Error(), nil
+	case s.Update.Digest == "":
+		return round.ErrTensors.Error(), nil
 	}
-	tensors, err := a.update(ctx, manifest, s)
-	if err == nil {
-		err = sum.Add(aggregate.Update{Tenant: s.Tenant, Site: s.Site, Examples: s.Metrics.Examples, Tensors: tensors})
-	}
-	switch {
-	case err == nil:
-		return "", nil
-	case unusable(err):
-		return err.Error(), nil
-	default:
-		return "", err // the store is away, or the order is not the port's: retried
-	}
-}
-
-// update reads an update twice: to check it to its end, then to have it. Both
-// reads see the same bytes, because they are compared with one digest.
-func (a *Aggregate) update(ctx context.Context, manifest round.Manifest, s Submission) (artifact.Tensors, error) {
-	if s.Update.Digest == "" {
-		return nil, round.ErrTensors
-	}
-	content, err := a.Blobs.Open(ctx, s.Update.Digest)
+	content, err := a.content(ctx, s)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer content.Close()
-	if err := round.CheckUpdate(manifest.Params.Model, manifest.Kind, content); err != nil {
-		return nil, err
+	err = manifest.Params.Strategy.CheckUpdate(manifest.Params.Model, manifest.Kind, content)
+	if unusable(err) {
+		return err.Error(), nil
 	}
-	return readTensors(ctx, a.Blobs, s.Update.Digest)
+	return "", err // the store is away: retried
+}
+
+// sum adds the updates, by ascending tenant and site as the port returns them.
+func (a *Aggregate) sum(ctx context.Context, manifest round.Manifest, usable []Submission) (artifact.Descriptor, error) {
+	want := manifest.Params.Strategy.Update(manifest.Params.Model, manifest.Kind)
+	if len(usable) > maxOpen {
+		return a.sumApart(ctx, want, usable)
+	}
+	sources := make([]aggregate.Source, len(usable))
+	for i, s := range usable {
+		content, err := a.content(ctx, s)
+		if err != nil {
+			return artifact.Descriptor{}, err
+		}
+		defer content.Close()
+		sources[i] = aggregate.Source{Tenant: s.Tenant, Site: s.Site, Examples: s.Metrics.Examples, Content: content}
+	}
+	return keepWritten(ctx, a.Blobs, func(dst io.Writer) error {
+		_, err := aggregate.Merge(dst, want, sources)
+		return err
+	})
+}
+
+func (a *Aggregate) sumApart(ctx context.Context, want []round.TensorSpec, usable []Submission) (artifact.Descriptor, error) {
+	sum := aggregate.SumOf(want)
+	for _, s := range usable {
+		activity.RecordHeartbeat(ctx, s.Tenant+"/"+s.Site)
+		tensors, err := readTensors(ctx, a.Blobs, s.Update.Digest)
+		if err == nil {
+			err = sum.Add(aggregate.Update{Tenant: s.Tenant, Site: s.Site, Examples: s.Metrics.Examples, Tensors: tensors})
+		}
+		if err != nil {
+			return artifact.Descriptor{}, err
+		}
+	}
+	partial, err := sum.Partial("")
+	if err != nil {
+		return artifact.Descriptor{}, err
+	}
+	return keepTensors(ctx, a.Blobs, partial.Sum)
+}
+
+// A singleUpdate is a line of the list that an open round keeps for a robust
+// rule.
+type singleUpdate struct {
+	Tenant string              `json:"tenant"`
+	Site   string              `json:"site"`
+	Update artifact.Descriptor `json:"update"`
+}
+
+// list names the updates, for a rule that looks at each of them.
+func (a *Aggregate) list(ctx context.Context, usable []Submission) (artifact.Descriptor, error) {
+	updates := make([]singleUpdate, len(usable))
+	for i, s := range usable {
+		updates[i] = singleUpdate{Tenant: s.Tenant, Site: s.Site, Update: s.Update}
+	}
+	return keep(ctx, a.Blobs, mediaTypeList, updates)
+}
+
+// mediaTypeList is that of a list of updates, which stays inside.
+const mediaTypeList = "application/vnd.fabric.updates.v1+json"
+
+// content opens an update, and shows with every read that the work goes on.
+func (a *Aggregate) content(ctx context.Context, s Submission) (io.ReadCloser, error) {
+	content, err := a.Blobs.Open(ctx, s.Update.Digest)
+	if err != nil {
+		return nil, fmt.Errorf("update of %s/%s: %w", s.Tenant, s.Site, err)
+	}
+	return live{content, func() { activity.RecordHeartbeat(ctx, s.Tenant+"/"+s.Site) }}, nil
+}
+
+// A live reader shows with every read that the work goes on.
+type live struct {
+	io.ReadCloser
+	alive func()
+}
+
+func (l live) Read(p []byte) (int, error) {
+	l.alive()
+	return l.ReadCloser.Read(p)
 }
 
 // unusable tells an update that is wrong from a store that failed.
@@ -142,76 +210,9 @@ func unusable(err error) bool {
 
 // manifest reads what the round was begun with.
 func (a *Aggregate) manifest(ctx context.Context, in contract.StageRef) (round.Manifest, error) {
-	var manifest round.Manifest
-	begun, _, ok, err := a.Rounds.Begun(ctx, in.Tenant, in.Run, in.Number)
-	if err == nil && !ok {
-		err = settled(fmt.Errorf("its row: %w", ErrNotFound))
-	}
+	manifest, _, err := loadManifest(ctx, a.Blobs, a.Rounds, in)
 	if err != nil {
-		return manifest, about(in.Run, in.Number, err)
-	}
-	if err := decode(ctx, a.Blobs, begun.Digest, contract.BadPackage, &manifest); err != nil {
 		return manifest, about(in.Run, in.Number, err)
 	}
 	return manifest, nil
-}
-
-// CombineRegions turns the regions' sums into the weights after the round.
-// Idempotent: the same sums give the same bits, and the weights are stored by
-// digest. A round that only evaluates returns the weights that it was given.
-// Final: [contract.BadUpdate] when nothing can be divided or the result does
-// not fit into the weights.
-func (a *Aggregate) CombineRegions(ctx context.Context, in contract.CombineInput) (contract.Combined, error) {
-	out := contract.Combined{Weights: in.Base}
-	var partials []aggregate.Partial
-	for _, region := range in.Regions {
-		if region.Cause != "" {
-			continue
-		}
-		out.Metrics = out.Metrics.Add(region.Metrics)
-		if in.Kind == round.Evaluate {
-			continue
-		}
-		activity.RecordHeartbeat(ctx, region.Region)
-		if region.Partial.Digest == "" {
-			return out, permanent(contract.BadUpdate, about(in.Run, in.Number, fmt.Errorf("sum of region %s: %w", region.Region, ErrNobody)))
-		}
-		sum, err := readTensors(ctx, a.Blobs, region.Partial.Digest)
-		if unusable(err) {
-			return out, permanent(contract.BadUpdate, about(in.Run, in.Number, within(err, "sum of region %s", region.Region)))
-		}
-		if err != nil {
-			return out, about(in.Run, in.Number, err)
-		}
-		partials = append(partials, aggregate.Partial{Region: region.Region, Examples: region.Metrics.Examples, Sum: sum})
-	}
-	if in.Kind == round.Evaluate {
-		return out, nil
-	}
-	base, err := readTensors(ctx, a.Blobs, in.Base.Digest)
-	if unusable(err) {
-		return out, permanent(contract.BadUpdate, about(in.Run, in.Number, err))
-	}
-	if err != nil {
-		return out, about(in.Run, in.Number, err)
-	}
-	weights, err := combine(in, base, partials)
-	if err != nil {
-		return out, permanent(contract.BadUpdate, about(in.Run, in.Number, err))
-	}
-	if out.Weights, err = keepTensors(ctx, a.Blobs, weights); err != nil {
-		return out, about(in.Run, in.Number, err)
-	}
-	return out, nil
-}
-
-func combine(in contract.CombineInput, base artifact.Tensors, partials []aggregate.Partial) (artifact.Tensors, error) {
-	if len(partials) == 0 {
-		return nil, ErrNobody
-	}
-	mean, err := aggregate.Mean(in.Params.Model, in.Kind, partials)
-	if err != nil {
-		return nil, err
-	}
-	return aggregate.Apply(in.Params.Model, in.Kind, base, mean)
 }

@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"fmt"
 	"math"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/activities/activitytest"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
 )
@@ -188,4 +190,72 @@ func TestCombineRefusesWhatCannotBeDivided(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Up to 64 updates are read side by side, more are added one after the other:
+// both give the bytes of a sum in memory.
+func TestManyUpdatesAddToTheSameBytes(t *testing.T) {
+	sum := func(sites int) []byte {
+		w := world(t)
+		begin(t, w, 1, round.Train)
+		stage := w.StageOf(ref(1, round.Train, "eu"))
+		for i := range sites {
+			stage.Submissions = append(stage.Submissions, submission("clinic", fmt.Sprintf("s%02d", i), update(t, w, 1/float32(i+3)), int64(i+1)))
+		}
+		got, err := act(t, contract.AggregateRegion, aggregates(w).AggregateRegion, ref(1, round.Train, "eu"))
+		require.NoError(t, err)
+		require.Equal(t, sites, got.Counts.Accepted)
+		return w.Content[got.Partial.Digest]
+	}
+	few, many := sum(64), sum(65)
+	require.NotEqual(t, few, many)
+	reference := aggregate.SumOf(params().Model.Update(round.Train))
+	for i := range 65 {
+		v := 1 / float32(i+3)
+		require.NoError(t, reference.Add(aggregate.Update{Tenant: "clinic", Site: fmt.Sprintf("s%02d", i), Examples: int64(i + 1), Tensors: artifact.Tensors{
+			{Name: "linear.bias", DType: artifact.F32, Shape: []int{2}, F32: []float32{v, v}},
+			{Name: "linear.weight", DType: artifact.F32, Shape: []int{2, 2}, F32: []float32{v, v, v, v}},
+		}}))
+		if i == 63 {
+			require.Equal(t, encoded(t, reference), few)
+		}
+	}
+	require.Equal(t, encoded(t, reference), many)
+}
+
+func encoded(t *testing.T, sum *aggregate.Sum) []byte {
+	t.Helper()
+	partial, err := sum.Partial("eu")
+	require.NoError(t, err)
+	content, err := partial.Sum.Encode()
+	require.NoError(t, err)
+	return content
+}
+
+// A robust rule looks at each update, so an open round lists those that count.
+func TestARobustRegionListsItsUpdates(t *testing.T) {
+	w := world(t)
+	in := roundInput(1, round.Train)
+	in.Params.Strategy = round.Strategy{Name: round.FedAvg, Rule: round.RuleMedian, ServerRate: 1}
+	manifest, err := artifact.Canonical(round.Manifest{Run: "run-1", Number: 1, Kind: round.Train, Tenant: "clinic", Params: in.Params, Cohort: []round.Cohort{{Region: "eu", Sites: 3}}})
+	require.NoError(t, err)
+	w.Rounds["run-1/1"] = activitytest.Begun{Manifest: w.Keep(artifact.MediaTypeManifest, manifest)}
+	one, two := update(t, w, 1), update(t, w, 2)
+	w.StageOf(ref(1, round.Train, "eu")).Submissions = []activities.Submission{
+		submission("clinic", "a", one, 3), submission("clinic", "b", update(t, w, float32(math.NaN())), 3), submission("north", "a", two, 1),
+	}
+	got, err := act(t, contract.AggregateRegion, aggregates(w).AggregateRegion, ref(1, round.Train, "eu"))
+	require.NoError(t, err)
+	require.Empty(t, got.Partial)
+	require.Equal(t, round.Counts{Selected: 3, Accepted: 2, Rejected: 1}, got.Counts)
+	var list []struct {
+		Tenant string              `json:"tenant"`
+		Site   string              `json:"site"`
+		Update artifact.Descriptor `json:"update"`
+	}
+	require.NoError(t, artifact.DecodeStrict(w.Content[got.Updates.Digest], &list))
+	require.Len(t, list, 2)
+	require.Equal(t, one, list[0].Update)
+	require.Equal(t, "north/a", list[1].Tenant+"/"+list[1].Site)
+	require.Equal(t, two, list[1].Update)
 }

@@ -81,11 +81,27 @@ func readTensors(ctx context.Context, blobs Blobs, digest artifact.Digest) (arti
 // keepTensors stores tensors while they are encoded, without a second copy in
 // memory.
 func keepTensors(ctx context.Context, blobs Blobs, tensors artifact.Tensors) (artifact.Descriptor, error) {
+	return keepWritten(ctx, blobs, func(dst io.Writer) error {
+		_, err := tensors.WriteTo(dst)
+		return err
+	})
+}
+
+// keepWritten stores tensors while write writes them. What write fails with is
+// what it returns; it has ended by then, so that nothing of its caller is read
+// or closed under its hands.
+func keepWritten(ctx context.Context, blobs Blobs, write func(dst io.Writer) error) (artifact.Descriptor, error) {
 	reader, writer := io.Pipe()
+	written := make(chan error, 1)
 	go func() {
-		_, err := tensors.WriteTo(writer)
+		err := write(writer)
 		writer.CloseWithError(err) // nil ends the content
+		written <- err
 	}()
-	defer reader.Close() // ends the writer if Put stopped early
-	return blobs.Put(ctx, artifact.MediaTypeWeights, reader)
+	kept, err := blobs.Put(ctx, artifact.MediaTypeWeights, reader)
+	reader.Close() // ends the writer if Put stopped early
+	if failed := <-written; failed != nil && (err == nil || !errors.Is(failed, io.ErrClosedPipe)) {
+		err = failed
+	}
+	return kept, err
 }

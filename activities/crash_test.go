@@ -31,7 +31,7 @@ type trial struct {
 // does. Failure of the test is: the second run does not succeed, it returns
 // something else, or the world is another one than after the undisturbed run.
 func TestEveryEffectMayFailOrBeDoneUnseen(t *testing.T) {
-	for _, tt := range trials() {
+	for _, tt := range slices.Concat(trials(), securedTrials()) {
 		t.Run(tt.name, func(t *testing.T) {
 			w, run := tt.make(t)
 			w.Calls = 0
@@ -83,8 +83,14 @@ func summary(t *testing.T, w *activitytest.World) string {
 	for i := range models {
 		models[i].Version.Bundle = ""
 	}
+	asked := map[string][]string{}
+	for at, stage := range w.Stages {
+		for _, m := range stage.Members {
+			asked[at] = append(asked[at], m.Tenant+"/"+m.Site)
+		}
+	}
 	encoded, err := json.Marshal(map[string]any{
-		"rounds": w.Rounds, "stages": len(w.Stages), "closed": w.Closed, "ended": w.Ended, "models": models,
+		"rounds": w.Rounds, "stages": len(w.Stages), "asked": asked, "survivors": w.Sets, "closed": w.Closed, "ended": w.Ended, "models": models,
 		"history": history, "steps": slices.Sorted(maps.Keys(w.Steps)), "ballots": requests, "outcomes": slices.Sorted(maps.Keys(w.Outcomes)),
 		"packages": slices.Sorted(maps.Keys(w.Packages)), "referrers": counts,
 	})
@@ -225,5 +231,37 @@ func trials() []trial {
 				return nil, nil
 			}
 		}},
+	}
+}
+
+// securedTrials are the steps of a secured round: each up to it, then it alone.
+func securedTrials() []trial {
+	step := func(name string, closes round.Stage, run func(*fleet, artifact.Descriptor) (any, error)) trial {
+		return trial{name, func(t *testing.T) (*activitytest.World, func() (any, error)) {
+			f := newFleet(t, round.Train, nil)
+			f.players[1].gone = round.StageMask
+			bundle := f.until(closes)
+			if closes == round.StageMask && name != "CommitSurvivors" {
+				bundle = f.sign(f.commit(1).Set)
+			}
+			return f.w, func() (any, error) {
+				defer f.requireOneStory()
+				return run(f, bundle)
+			}
+		}}
+	}
+	advance := func(closes round.Stage) trial {
+		return step("AdvanceStage after "+string(closes), closes, func(f *fleet, bundle artifact.Descriptor) (any, error) {
+			return act(f.t, contract.AdvanceStage, f.secure().AdvanceStage, contract.AdvanceInput{StageRef: f.ref(closes), Seconds: 10, Signature: bundle})
+		})
+	}
+	return []trial{
+		advance(round.StageAdvertise), advance(round.StageShare), advance(round.StageMask), advance(round.StageCheck),
+		step("CommitSurvivors", round.StageMask, func(f *fleet, _ artifact.Descriptor) (any, error) {
+			return act(f.t, contract.CommitSurvivors, f.secure().CommitSurvivors, f.ref(round.StageMask))
+		}),
+		step("AggregateMasked", round.StageUnmask, func(f *fleet, _ artifact.Descriptor) (any, error) {
+			return act(f.t, contract.AggregateMasked, aggregates(f.w).AggregateMasked, f.ref(round.StageUnmask))
+		}),
 	}
 }

@@ -71,6 +71,7 @@ func params() round.Params {
 		Model:  round.ModelSpec{Trainer: round.TrainerLogistic, Inputs: 2, Classes: 2},
 		Rounds: 1, Quorum: 2, QuorumRegions: 1, DeadlineSeconds: 30, LocalEpochs: 1, BatchSize: 8, LearningRate: .1,
 		Features: []string{"radius", "texture"},
+		Secure:   round.Secure{Mode: round.SecureOff}, // the plain road; secured rounds say so
 	}
 }
 

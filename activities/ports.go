@@ -16,6 +16,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/routing"
@@ -38,14 +39,32 @@ type Rounds interface {
 	ConsentedFeatures(ctx context.Context, grantee string, tenants, features []string) ([]catalog.Feature, error)
 	// ActiveSites returns the enrolled sites of the tenants, by tenant and id.
 	ActiveSites(ctx context.Context, tenants []string) ([]site.Site, error)
-	// BeginRound writes the round with its cohort once. A second call returns
+	// BeginRound writes the round with its cohort once, and reserves what it
+	// costs from the privacy budget of each feature that it reads, or refuses
+	// with a [*privacy.RefusalError] and writes nothing. A second call returns
 	// the manifest that the first one wrote.
-	BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []site.Site) (artifact.Descriptor, error)
+	BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error)
 	// Begun returns the manifest of a round that was begun.
 	Begun(ctx context.Context, tenant, run string, number int) (manifest artifact.Descriptor, cohort []round.Cohort, ok bool, err error)
-	// OpenStage lets the region's sites see the round, and wakes those that wait.
-	OpenStage(ctx context.Context, in contract.RegionInput, deadline time.Time) error
-	// StageCounts counts the submissions of the stage.
+	// OpenStage opens a group's first stage, update or advertise: its sites see
+	// the round, and those that wait are woken. A stage that is open is left as
+	// it is, its deadline too.
+	OpenStage(ctx context.Context, in contract.RegionInput, stage round.Stage, deadline time.Time) error
+	// OpenNext opens the stage that ref names for the members alone, each with
+	// what it is given, and wakes them. The members of the first call win, and
+	// so does its deadline: a later call changes nothing.
+	OpenNext(ctx context.Context, ref contract.StageRef, members []Member, deadline time.Time) error
+	// Members returns whom OpenNext has opened the stage for, by ascending
+	// tenant and site; none when it is not open.
+	Members(ctx context.Context, ref contract.StageRef) ([]Member, error)
+	// CommitSurvivors writes the group's survivor set, once, and returns the one
+	// that is written: of two calls with different sets both return the first.
+	// ref.Stage does not matter.
+	CommitSurvivors(ctx context.Context, ref contract.StageRef, set artifact.Descriptor) (artifact.Descriptor, error)
+	// Survivors returns the set that was written.
+	Survivors(ctx context.Context, ref contract.StageRef) (set artifact.Descriptor, ok bool, err error)
+	// StageCounts counts the submissions of the stage. Selected is how many are
+	// asked in it.
 	StageCounts(ctx context.Context, ref contract.StageRef) (round.Counts, error)
 	// StageChanged returns when a submission may have arrived, or after wait.
 	StageChanged(ctx context.Context, ref contract.StageRef, wait time.Duration) error
@@ -53,18 +72,29 @@ type Rounds interface {
 	// refused ones with their Reason, by ascending tenant and site. Closing twice
 	// returns the same.
 	CloseStage(ctx context.Context, ref contract.StageRef) ([]Submission, error)
-	// CloseRound and CloseRun write the ends, once.
+	// CloseRound and CloseRun write the ends, once. What an ended round has
+	// reserved is committed, or refunded if nothing can have been learnt in it.
 	CloseRound(ctx context.Context, in contract.CloseRoundInput) error
 	CloseRun(ctx context.Context, in contract.CloseRunInput) error
 }
 
+// A Member is a site that is asked in a stage, and what it is given for it.
+type Member struct {
+	Tenant string
+	Site   string
+	Inbox  artifact.Descriptor
+}
+
 // A Submission is a site's answer in a stage. Update is empty in a round that
-// only evaluates. Reason is set for one that was refused.
+// only evaluates, and in the stages of a secured round but mask, where it is
+// the masked vector. Message is what the site says to the protocol of a secured
+// round. Reason is set for one that was refused.
 type Submission struct {
 	Tenant  string
 	Site    string
 	Update  artifact.Descriptor
 	Metrics round.Metrics
+	Message artifact.Descriptor
 	Reason  string
 }
 

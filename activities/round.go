@@ -12,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
 	"github.com/atom-fabric/fabric/domain/model"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -29,10 +30,12 @@ type Round struct {
 }
 
 // PlanRound decides what a round will do and writes it down once: the consent
-// of every feature, the sites that take part, the weights that it starts from.
+// of every feature, the sites that take part and how they are grouped, the
+// weights and the state that it starts from.
 // Idempotent: the first plan that was written is the plan; a second run
 // returns it, even if sites have enrolled or consent was given meanwhile.
-// Final: [contract.NoConsent] naming the features, [contract.NoSites].
+// Final: [contract.NoConsent] naming the features, [contract.NoSites],
+// [contract.NoBudget] naming what is left.
 func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract.RoundPlan, error) {
 	begun, _, ok, err := r.Rounds.Begun(ctx, in.Tenant, in.Run, in.Number)
 	if err != nil {
@@ -49,19 +52,17 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 	if err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
-	cohort := round.CohortOf(sites)
-	if len(sites) < max(in.Params.Quorum, 1) || len(cohort) < max(in.Params.QuorumRegions, 1) {
-		err := fmt.Errorf("%d sites in %d regions are enrolled, %d in %d are needed: %w",
-			len(sites), len(cohort), in.Params.Quorum, in.Params.QuorumRegions, ErrSites)
-		return contract.RoundPlan{}, permanent(contract.NoSites, about(in.Run, in.Number, err))
+	who, err := seated(in, sites)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
 	if in.Base.Digest == "" {
 		// A crash after this line leaves a blob that the next run puts again.
-		if in.Base, err = keepTensors(ctx, r.Blobs, model.Initial(in.Params.Model, in.Params.Seed)); err != nil {
+		if in.Base, err = keepTensors(ctx, r.Blobs, initial(in.Params)); err != nil {
 			return contract.RoundPlan{}, about(in.Run, in.Number, err)
 		}
 	}
-	manifest, err := keep(ctx, r.Blobs, artifact.MediaTypeManifest, round.Manifest{
+	order := round.Manifest{
 		Run:        in.Run,
 		Number:     in.Number,
 		Kind:       in.Kind,
@@ -70,17 +71,30 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 		Base:       in.Base,
 		Params:     in.Params,
 		Features:   features,
-		Cohort:     cohort,
-		CohortRoot: round.CohortRoot(sites),
+		Cohort:     who.cohort,
+		CohortRoot: round.CohortRoot(who.sites),
 		Simulation: r.Simulation,
 		TraceID:    in.TraceID,
-	})
+		Secured:    who.secured,
+		State:      in.State,
+		SampleSeed: who.seed,
+		Enrolled:   len(sites),
+	}
+	manifest, err := keep(ctx, r.Blobs, artifact.MediaTypeManifest, order)
 	if err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
+	cost, err := privacy.Of(order, manifest.Digest)
+	if err != nil {
+		return contract.RoundPlan{}, permanent(contract.BadPlan, about(in.Run, in.Number, err))
+	}
 	// Until here nothing but blobs exists. If we crash after the next line, the
-	// round is found begun, with this manifest.
-	begun, err = r.Rounds.BeginRound(ctx, in, manifest, sites)
+	// round is found begun, with this manifest and what it costs.
+	begun, err = r.Rounds.BeginRound(ctx, in, manifest, who.seats, cost)
+	var refusal *privacy.RefusalError
+	if errors.As(err, &refusal) {
+		return contract.RoundPlan{}, permanent(contract.NoBudget, about(in.Run, in.Number, err))
+	}
 	if err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, settled(err))
 	}
@@ -93,7 +107,22 @@ func (r *Round) plan(ctx context.Context, in contract.RoundInput, begun artifact
 	if err := decode(ctx, r.Blobs, begun.Digest, contract.BadPlan, &manifest); err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
-	return contract.RoundPlan{Manifest: begun, Base: manifest.Base, Cohort: manifest.Cohort}, nil
+	return contract.RoundPlan{
+		Manifest: begun, Base: manifest.Base, Cohort: manifest.Cohort, Secured: manifest.Secured, State: manifest.State,
+	}, nil
+}
+
+// initial returns the weights that a run starts from. Public bounds of the
+// columns are their normalisation, so no round has to measure it.
+func initial(p round.Params) artifact.Tensors {
+	weights := model.Initial(p.Model, p.Seed)
+	mean, _ := weights.Get(round.TensorMean)
+	scale, _ := weights.Get(round.TensorScale)
+	for i, b := range p.Bounds {
+		m, s := round.Centre(b)
+		mean.F32[i], scale.F32[i] = float32(m), float32(s)
+	}
+	return weights
 }
 
 // consented returns the features of every tenant by tenant and id, or says
@@ -137,6 +166,7 @@ func (r *Round) CloseRound(ctx context.Context, in contract.CloseRoundInput) (co
 		Metrics: in.Metrics,
 		Version: in.Version,
 		Cause:   in.Cause,
+		State:   in.State,
 	}, nil
 }
 

@@ -33,6 +33,9 @@ type Stage struct {
 // of another round; no site has seen it then.
 func (s *Stage) OpenStage(ctx context.Context, in contract.RegionInput) (contract.StageRef, error) {
 	ref := contract.StageRef{Subject: in.Subject, Run: in.Run, Number: in.Number, Kind: in.Kind, Region: in.Region}
+	if in.Secured {
+		ref.Stage = round.StageAdvertise
+	}
 	bundle, err := read(ctx, s.Blobs, in.Signature.Digest)
 	if err != nil {
 		return ref, about(in.Run, in.Number, err)
@@ -45,11 +48,11 @@ func (s *Stage) OpenStage(ctx context.Context, in contract.RegionInput) (contrac
 	if err := decode(ctx, s.Blobs, in.Manifest.Digest, contract.BadPackage, &manifest); err != nil {
 		return ref, about(in.Run, in.Number, err)
 	}
-	if manifest.Run != in.Run || manifest.Number != in.Number || manifest.Kind != in.Kind || manifest.Tenant != in.Tenant {
+	if manifest.Run != in.Run || manifest.Number != in.Number || manifest.Kind != in.Kind || manifest.Tenant != in.Tenant || manifest.Secured != in.Secured {
 		return ref, permanent(contract.BadPackage, about(in.Run, in.Number, ErrManifest))
 	}
 	deadline := s.Now().Add(time.Duration(manifest.Params.DeadlineSeconds) * time.Second)
-	if err := s.Rounds.OpenStage(ctx, in, deadline); err != nil {
+	if err := s.Rounds.OpenStage(ctx, in, ref.Stage.Or(), deadline); err != nil {
 		return ref, about(in.Run, in.Number, settled(err))
 	}
 	return ref, nil
@@ -61,36 +64,61 @@ type wait struct {
 	Counts   round.Counts `json:"counts"`
 }
 
-// AwaitStage returns the counts when every site has answered or the time is
-// up. Idempotent: it changes nothing. When the worker dies, the next attempt
-// takes the deadline from the last heartbeat, or from the time at which the
-// wait was first scheduled, so that a restart never restarts the clock.
+// AwaitStage returns the counts when every site has answered, or enough have,
+// or the time is up. Idempotent: it changes nothing. When the worker dies, the
+// next attempt takes the deadline from the last heartbeat, or from the time at
+// which the wait was first scheduled, so that a restart never restarts the clock.
 func (s *Stage) AwaitStage(ctx context.Context, in contract.AwaitInput) (contract.StageCounts, error) {
 	state := wait{Deadline: deadline(ctx, s.Now, in.Seconds)}
+	w := waiter{rounds: s.Rounds, now: s.Now, ref: in.StageRef, enough: in.Enough}
+	counts, err := w.wait(ctx, &state)
+	if err != nil {
+		return contract.StageCounts{}, about(in.Run, in.Number, err)
+	}
+	return contract.StageCounts{Counts: counts}, nil
+}
+
+// A waiter waits for the sites of one stage.
+type waiter struct {
+	rounds Rounds
+	now    func() time.Time
+	ref    contract.StageRef
+	enough int // accepted answers after which nobody else is waited for; 0 waits for all
+}
+
+// wait returns when there is nobody to wait for, or at the deadline.
+func (w waiter) wait(ctx context.Context, state *wait) (round.Counts, error) {
 	for {
-		counts, err := s.Rounds.StageCounts(ctx, in.StageRef)
+		counts, err := w.rounds.StageCounts(ctx, w.ref)
 		if err != nil {
-			return contract.StageCounts{}, about(in.Run, in.Number, err)
+			return counts, err
 		}
 		state.Counts = counts
-		activity.RecordHeartbeat(ctx, state)
-		left := state.Deadline.Sub(s.Now())
-		if counts.Accepted+counts.Rejected >= counts.Selected || left <= 0 {
-			return contract.StageCounts{Counts: counts}, nil
+		activity.RecordHeartbeat(ctx, *state)
+		left := state.Deadline.Sub(w.now())
+		if counts.Accepted+counts.Rejected >= counts.Selected || w.enough > 0 && counts.Accepted >= w.enough || left <= 0 {
+			return counts, nil
 		}
-		if err := s.Rounds.StageChanged(ctx, in.StageRef, min(left, beat)); err != nil {
-			return contract.StageCounts{}, about(in.Run, in.Number, err)
+		if err := w.rounds.StageChanged(ctx, w.ref, min(left, beat)); err != nil {
+			return counts, err
 		}
 		if err := ctx.Err(); err != nil {
-			return contract.StageCounts{}, within(err, "stage in %s", in.Region)
+			return counts, within(err, "stage in %s", w.ref.Region)
 		}
 	}
 }
 
+// resumed returns what an earlier attempt knew of its wait.
+func resumed(ctx context.Context) (before wait) {
+	if activity.HasHeartbeatDetails(ctx) && activity.GetHeartbeatDetails(ctx, &before) == nil {
+		return before
+	}
+	return wait{}
+}
+
 // deadline returns when a wait of so many seconds ends, over all its attempts.
 func deadline(ctx context.Context, now func() time.Time, seconds int) time.Time {
-	var before wait
-	if activity.HasHeartbeatDetails(ctx) && activity.GetHeartbeatDetails(ctx, &before) == nil && !before.Deadline.IsZero() {
+	if before := resumed(ctx); !before.Deadline.IsZero() {
 		return before.Deadline
 	}
 	begun := now()

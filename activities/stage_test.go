@@ -1,6 +1,7 @@
 package activities_test
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -37,6 +38,11 @@ func TestNoSiteSeesAnOrderThatDoesNotVerify(t *testing.T) {
 		{"signed as something else", func(t *testing.T, w *activitytest.World, in *contract.RegionInput) {
 			*in = resign(t, w, *in, artifact.PredicatePolicy)
 		}, contract.BadPackage},
+		{"signed as secured, opened in the open", func(t *testing.T, w *activitytest.World, in *contract.RegionInput) {
+			f := newFleet(t, round.Train, nil)
+			in.Manifest = w.Keep(artifact.MediaTypeManifest, f.w.Content[f.w.Rounds["run-1/1"].Manifest.Digest])
+			*in = resign(t, w, *in, artifact.PredicateRoundManifest)
+		}, contract.BadPackage},
 		{"signed for another round", func(t *testing.T, w *activitytest.World, in *contract.RegionInput) {
 			other := begin(t, w, 7, round.Train)
 			in.Manifest, in.Signature = other.Manifest, other.Signature
@@ -72,19 +78,35 @@ func resign(t *testing.T, w *activitytest.World, in contract.RegionInput, predic
 	return in
 }
 
+// A secured round begins with keys, and sites that know but its first stage
+// find no other.
+func TestASecuredRoundOpensWithKeys(t *testing.T) {
+	f := newFleet(t, round.Train, nil)
+	in := contract.RegionInput{Subject: subject(), Run: "run-1", Number: 1, Kind: round.Train, Region: "eu", Sites: 5, Params: f.manifest.Params,
+		Manifest: f.w.Rounds["run-1/1"].Manifest, Secured: true}
+	in = resign(t, f.w, in, artifact.PredicateRoundManifest)
+	got, err := act(t, contract.OpenStage, (&activities.Stage{Blobs: f.w, Rounds: f.w.Rows(), Verifier: f.w, Now: clock}).OpenStage, in)
+	require.NoError(t, err)
+	require.Equal(t, round.StageAdvertise, got.Stage)
+	require.Equal(t, 1, f.w.StageOf(f.ref(round.StageAdvertise)).Opened)
+	require.Zero(t, f.w.StageOf(f.ref(round.StageUpdate)).Opened)
+}
+
 func TestAWaitEndsWhenEverybodyHasAnsweredOrTheTimeIsUp(t *testing.T) {
 	tests := []struct {
 		name     string
 		selected int
+		enough   int
 		before   time.Duration // age of the heartbeat that an earlier attempt left; 0: none
 		arrives  int           // sites that answer, one a wait
 		waits    int           // how often it waited
 	}{
-		{"everybody answers", 3, 0, 3, 3},
-		{"nobody is asked", 0, 0, 0, 0},
-		{"the time is up", 3, 0, 1, 5}, // 10 s in waits of 2 s
-		{"a restart goes on with the old clock", 3, 8 * time.Second, 0, 1},
-		{"a restart after the time is up counts once more", 3, 20 * time.Second, 0, 0},
+		{"everybody answers", 3, 0, 0, 3, 3},
+		{"enough answer", 3, 2, 0, 3, 2},
+		{"nobody is asked", 0, 0, 0, 0, 0},
+		{"the time is up", 3, 0, 0, 1, 5}, // 10 s in waits of 2 s
+		{"a restart goes on with the old clock", 3, 0, 8 * time.Second, 0, 1},
+		{"a restart after the time is up counts once more", 3, 0, 20 * time.Second, 0, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -100,14 +122,14 @@ func TestAWaitEndsWhenEverybodyHasAnsweredOrTheTimeIsUp(t *testing.T) {
 				}
 			}
 			stages := &activities.Stage{Blobs: w, Rounds: w.Rows(), Verifier: w, Now: func() time.Time { return now }}
-			got, err := act(t, contract.AwaitStage, stages.AwaitStage, contract.AwaitInput{StageRef: ref(1, round.Train, "eu"), Seconds: 10},
+			got, err := act(t, contract.AwaitStage, stages.AwaitStage, contract.AwaitInput{StageRef: ref(1, round.Train, "eu"), Seconds: 10, Enough: tt.enough},
 				func(env *testsuite.TestActivityEnvironment) {
 					if tt.before > 0 {
 						env.SetHeartbeatDetails(map[string]any{"deadline": noon.Add(10*time.Second - tt.before)})
 					}
 				})
 			require.NoError(t, err)
-			require.Equal(t, min(tt.arrives, tt.selected), got.Accepted)
+			require.Equal(t, min(tt.arrives, tt.selected, cmp.Or(tt.enough, tt.selected)), got.Accepted)
 			require.Equal(t, tt.waits, waits)
 		})
 	}

@@ -18,7 +18,8 @@ import (
 	"github.com/atom-fabric/fabric/internal/token"
 )
 
-// maxBody bounds a JSON body. Blobs and packages have bounds of their own.
+// maxBody bounds a JSON body, where the document sets no other bound with
+// x-max-body. Blobs and packages have bounds of their own.
 const maxBody = 1 << 20
 
 // A Border is what every service shares: the document, who may pass, how
@@ -105,11 +106,11 @@ func (b *Border) readBody(c *gin.Context, o *operation, caller Caller) ([]byte, 
 	if o.access == accessRouter || o.streams() {
 		return nil, nil // passed on, or streamed by its handler
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, o.maxBody))
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return nil, tooLarge.because("a body is at most 1 MiB")
+			return nil, tooLarge.because(fmt.Sprintf("a body is at most %d MiB", o.maxBody>>20))
 		}
 		return nil, &Problem{Kind: badRequest, Detail: "the body ended early", Err: err}
 	}

@@ -144,6 +144,12 @@ type Runs interface {
 	// RecordStop notes that a stop was asked for. ErrNotFound.
 	// Leaf: run.stop_requested.
 	RecordStop(ctx context.Context, cmd Command, run, reason string, reply Reply[Run]) (Answer, error)
+	// RecordPause notes that the run is to hold, or to go on; twice is once.
+	// ErrNotFound. Leaf: run.pause_requested or run.resume_requested.
+	RecordPause(ctx context.Context, cmd Command, run string, paused bool, reply Reply[Run]) (Answer, error)
+	// Checkpoint returns what a closed round of the caller's tenant left.
+	// ErrNotFound.
+	Checkpoint(ctx context.Context, caller Caller, run string, number int) (Checkpoint, error)
 	// Run returns a run of the caller's tenant with its rounds by number.
 	Run(ctx context.Context, caller Caller, id string) (Run, error)
 	// Runs returns runs without rounds, newest first; the key is the id, which
@@ -170,6 +176,16 @@ type Run struct {
 	EndedAt   *time.Time
 	Simulated bool
 	TraceID   string
+	Paused    bool // it holds, or will before its next round
+}
+
+// A Checkpoint is what a run can start from: weights after a round, and the
+// state of the strategy that they were moved by.
+type Checkpoint struct {
+	ModelID string
+	Params  round.Params // of the run
+	Weights artifact.Descriptor
+	State   artifact.Descriptor // empty when the strategy carries none
 }
 
 // A Round is one round of a run. Status is "open", "closed" or "failed".
@@ -214,11 +230,13 @@ type Sites interface {
 	// not answered, by run and number. It returns as soon as there is one, else
 	// nothing after wait. It notes that the site was seen.
 	Work(ctx context.Context, tenant, id string, wait time.Duration) ([]Work, error)
-	// Stage returns an open stage of the site, answered or not. ErrNotFound
-	// when the site is not in it, ErrClosed when it takes no more submissions.
-	Stage(ctx context.Context, tenant, id, run string, number int) (Work, error)
-	// Readable returns the descriptor of the base weights under digest when an
-	// open stage of the site starts from them. ErrNotFound otherwise.
+	// Stage returns an open stage of the site, answered or not; an empty stage
+	// is [round.StageUpdate]. ErrNotFound when the site is not in it, ErrClosed
+	// when it takes no more submissions.
+	Stage(ctx context.Context, tenant, id, run string, number int, stage round.Stage) (Work, error)
+	// Readable returns the descriptor of the blob under digest when an open
+	// stage of the site gives it to the site: base weights, optimiser state, or
+	// its inbox. ErrNotFound otherwise.
 	Readable(ctx context.Context, tenant, id string, digest artifact.Digest) (artifact.Descriptor, error)
 	// Submit writes the site's answer once, and wakes whoever waits for the
 	// stage. The same statement again is a success; another one is ErrConflict.
@@ -233,17 +251,21 @@ type Work struct {
 	Manifest  artifact.Descriptor // blob of the round manifest
 	Signature artifact.Descriptor // blob of the bundle over it
 	Base      artifact.Descriptor
+	Inbox     artifact.Descriptor // what this stage gives the site beside the manifest; empty in the first one
 	Deadline  time.Time
 }
 
 // A Submission is a site's answer in a stage. Update is empty in a round that
-// only evaluates, Reason is set for one that was refused.
+// only evaluates, and in the stages of a secured round other than mask, where
+// it is the masked vector; Message is empty in a plain round. Reason is set for
+// one that was refused.
 type Submission struct {
 	Stage     contract.StageRef
 	Tenant    string // of the site
 	Site      string
 	Update    artifact.Descriptor
 	Metrics   round.Metrics
+	Message   artifact.Descriptor // blob of what the site says to the protocol
 	Bundle    artifact.Descriptor // blob of the site's signed statement
 	Statement artifact.Digest     // digest of the bundle's payload
 	Reason    string
@@ -302,8 +324,10 @@ type Ports struct {
 	AuditLog    AuditLog
 	Scorecards  Scorecards
 	Blobs       Blobs
+	Uploads     Uploads
 	Verifier    Verifier
 	Packages    Packages
 	SiteTokens  SiteTokens
 	Rules       Rules
+	Budgets     Budgets
 }

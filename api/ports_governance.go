@@ -137,6 +137,9 @@ type Workflows interface {
 	// StopRun asks a run to end after its open round. ErrNotFound when it has
 	// not started or is over.
 	StopRun(ctx context.Context, run string, stop contract.StopRequest) error
+	// PauseRun asks a run to begin no further round, or to go on. ErrNotFound
+	// as for StopRun.
+	PauseRun(ctx context.Context, run string, pause contract.PauseRequest) error
 }
 
 // Snapshots is what the data plane runs.

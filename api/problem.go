@@ -43,6 +43,7 @@ var (
 	planStale         = Kind{"plan_stale", 409, "The plan does not hold any more"}
 	planMissing       = Kind{"plan_missing", 409, "Nothing was planned with this digest"}
 	noApprovers       = Kind{"no_approvers", 409, "Too few people may approve it"}
+	budgetExhausted   = Kind{"budget_exhausted", 409, "The privacy budget does not cover it"}
 	noSites           = Kind{"no_sites", 409, "Too few sites are enrolled"}
 	notRunning        = Kind{"not_running", 409, "It does not run now"}
 	notReady          = Kind{"not_ready", 409, "Something must happen first"}
@@ -51,6 +52,9 @@ var (
 	tooLarge          = Kind{"too_large", 413, "The body is too large"}
 	mediaType         = Kind{"unsupported_media_type", 415, "The content type is not the one wanted"}
 	badRange          = Kind{"range_not_satisfiable", 416, "The range lies outside the content"}
+	wrongOffset       = Kind{"wrong_offset", 409, "The piece does not follow what is kept"}
+	uploadBusy        = Kind{"upload_in_progress", 409, "A piece of this upload is still being taken"}
+	uploadsFull       = Kind{"uploads_full", 429, "There is no room for uploads now"}
 	keyReused         = Kind{"idempotency_key_reused", 422, "The key was used for another request"}
 	unverified        = Kind{"unverified", 422, "A signature or a digest does not verify"}
 	noConsent         = Kind{"no_consent", 422, "Features may not be used"}
@@ -75,9 +79,9 @@ func Codes() map[string]int {
 	codes := map[string]int{}
 	for _, k := range []Kind{
 		badRequest, invalidRequest, keyMissing, tenantMissing, tokenMissing, tokenInvalid, roleMissing, simulationRefused,
-		notFound, methodNotAllowed, conflict, keyInProgress, planStale, planMissing, noApprovers, noSites, notRunning,
+		notFound, methodNotAllowed, conflict, keyInProgress, planStale, planMissing, noApprovers, budgetExhausted, noSites, notRunning,
 		notReady, closed, noOpenStage, tooLarge, mediaType, badRange, keyReused, unverified, noConsent, badParams,
-		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, noSigningKey, notAdmitted, rateLimited, internalError,
+		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, noSigningKey, notAdmitted, rateLimited, internalError, wrongOffset, uploadBusy, uploadsFull,
 		routerFailed, unavailable, routerAway,
 	} {
 		codes[k.Code] = k.Status

@@ -27,7 +27,55 @@ func paramsOf(in v1.RunParams) round.Params {
 		Seed:            uint64(in.Seed), // 0..2^53, by the document
 		Features:        in.Features,
 		Production:      in.Production,
+		Strategy: round.Strategy{
+			Name:         string(in.Strategy.Name),
+			Rule:         string(in.Strategy.Rule),
+			ServerRate:   in.Strategy.ServerRate,
+			Momentum:     in.Strategy.Momentum,
+			Beta1:        in.Strategy.Beta1,
+			Beta2:        in.Strategy.Beta2,
+			Tau:          in.Strategy.Tau,
+			ProximalMu:   in.Strategy.ProximalMu,
+			Byzantine:    in.Strategy.Byzantine,
+			Trim:         in.Strategy.Trim,
+			Keep:         in.Strategy.Keep,
+			MaxNorm:      in.Strategy.MaxNorm,
+			BucketSites:  in.Strategy.BucketSites,
+			Buffer:       in.Strategy.Buffer,
+			MaxStaleness: in.Strategy.MaxStaleness,
+		},
+		Secure: round.Secure{
+			Mode:         string(in.Secure.Mode),
+			Ring:         int(in.Secure.Ring),
+			Range:        in.Secure.Range,
+			MaxExamples:  in.Secure.MaxExamples,
+			StageSeconds: in.Secure.StageSeconds,
+			CorruptBP:    in.Secure.CorruptBp,
+			DroppedBP:    in.Secure.DroppedBp,
+		},
+		Privacy: round.Privacy{
+			Mechanism:       string(in.Privacy.Mechanism),
+			Unit:            string(in.Privacy.Unit),
+			NoiseMultiplier: in.Privacy.NoiseMultiplier,
+			ClipNorm:        in.Privacy.ClipNorm,
+			Delta:           in.Privacy.Delta,
+			MaxEpsilon:      in.Privacy.MaxEpsilon,
+		},
+		Bounds:   boundsOf(in.Bounds),
+		SampleBP: in.SampleBp,
+		OverBP:   in.OverBp,
+		TargetBP: in.TargetBp,
+		Patience: in.Patience,
 	}
+}
+
+// boundsOf reads pairs; that they are pairs was checked with the document.
+func boundsOf(in [][]float64) [][2]float64 {
+	var out [][2]float64
+	for _, b := range in {
+		out = append(out, [2]float64(b))
+	}
+	return out
 }
 
 func paramsView(p round.Params) v1.RunParams {
@@ -49,7 +97,54 @@ func paramsView(p round.Params) v1.RunParams {
 		Seed:            int64(p.Seed),
 		Features:        p.Features,
 		Production:      p.Production,
+		Strategy: v1.Strategy{
+			Name:         v1.StrategyName(p.Strategy.Name),
+			Rule:         v1.StrategyRule(p.Strategy.Rule),
+			ServerRate:   p.Strategy.ServerRate,
+			Momentum:     p.Strategy.Momentum,
+			Beta1:        p.Strategy.Beta1,
+			Beta2:        p.Strategy.Beta2,
+			Tau:          p.Strategy.Tau,
+			ProximalMu:   p.Strategy.ProximalMu,
+			Byzantine:    p.Strategy.Byzantine,
+			Trim:         p.Strategy.Trim,
+			Keep:         p.Strategy.Keep,
+			MaxNorm:      p.Strategy.MaxNorm,
+			BucketSites:  p.Strategy.BucketSites,
+			Buffer:       p.Strategy.Buffer,
+			MaxStaleness: p.Strategy.MaxStaleness,
+		},
+		Secure: v1.Secure{
+			Mode:         v1.SecureMode(p.Secure.Mode),
+			Ring:         v1.SecureRing(p.Secure.Ring),
+			Range:        p.Secure.Range,
+			MaxExamples:  p.Secure.MaxExamples,
+			StageSeconds: p.Secure.StageSeconds,
+			CorruptBp:    p.Secure.CorruptBP,
+			DroppedBp:    p.Secure.DroppedBP,
+		},
+		Privacy: v1.Privacy{
+			Mechanism:       v1.PrivacyMechanism(p.Privacy.Mechanism),
+			Unit:            v1.PrivacyUnit(p.Privacy.Unit),
+			NoiseMultiplier: p.Privacy.NoiseMultiplier,
+			ClipNorm:        p.Privacy.ClipNorm,
+			Delta:           p.Privacy.Delta,
+			MaxEpsilon:      p.Privacy.MaxEpsilon,
+		},
+		Bounds:   boundsView(p.Bounds),
+		SampleBp: p.SampleBP,
+		OverBp:   p.OverBP,
+		TargetBp: p.TargetBP,
+		Patience: p.Patience,
 	}
+}
+
+func boundsView(bounds [][2]float64) [][]float64 {
+	var out [][]float64
+	for _, b := range bounds {
+		out = append(out, b[:])
+	}
+	return out
 }
 
 func metricsView(m round.Metrics) v1.Metrics {
@@ -68,6 +163,7 @@ func runView(r Run) v1.Run {
 		Tenants:    views(r.Tenants, func(t string) v1.Name { return t }),
 		Params:     paramsView(r.Params),
 		Status:     v1.RunStatus(r.Status),
+		Paused:     r.Paused,
 		Cause:      r.Cause,
 		Metrics:    metricsView(r.Metrics),
 		Weights:    string(r.Weights),

@@ -36,6 +36,7 @@ type Options struct {
 	Checks      map[string]Check    // dependencies, for /health
 	Metrics     prometheus.Gatherer // of the process, beside each service's own
 	Limits      Limits
+	MaxUpload   int64         // bytes of a blob that comes in pieces; 0 means 4 GiB
 	ShutdownFor time.Duration // how long a stop waits for requests; 0 means 10 s
 	Log         *slog.Logger
 	Now         func() time.Time // the clock; required
@@ -82,7 +83,7 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 	var services []Service
 	switch name {
 	case ServiceFeatures:
-		services = []Service{NewFeatures(b, ports)}
+		services = []Service{NewFeatures(b, ports), NewPrivacy(b, ports)}
 	case ServiceTraining:
 		services = []Service{NewTraining(b, ports), NewFleet(b, ports)}
 	case ServiceModels:
@@ -99,7 +100,7 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 		services = []Service{
 			NewFeatures(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports),
 			NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports),
-			NewTuning(b, ports), proxy,
+			NewTuning(b, ports), NewPrivacy(b, ports), proxy,
 		}
 	default:
 		return nil, fmt.Errorf("service %q: %w: there is no such service", name, ErrOptions)
@@ -128,6 +129,9 @@ func newBorder(name string, opts Options, ports Ports) (*Border, error) {
 	}
 	if opts.Limits.AddrPerSecond == 0 {
 		opts.Limits.AddrPerSecond = 2000
+	}
+	if opts.MaxUpload == 0 {
+		opts.MaxUpload = 4 << 30
 	}
 	if opts.ShutdownFor == 0 {
 		opts.ShutdownFor = 10 * time.Second

@@ -12,27 +12,30 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
 
 const (
 	maxBlob      = 64 << 20 // of an update
 	maxDocument  = 1 << 20  // of a manifest or a bundle
+	maxMessage   = 4 << 20  // of the secure aggregation protocol
 	siteTokenTTL = time.Hour
 )
 
 // Fleet is the sites' half of the federated trainer, I.1.2. Nothing connects
 // into a site: it asks, and everything that it is given is signed.
 type Fleet struct {
-	b      *Border
-	sites  Sites
-	blobs  Blobs
-	tokens SiteTokens
+	b       *Border
+	sites   Sites
+	blobs   Blobs
+	uploads Uploads
+	tokens  SiteTokens
 }
 
 // NewFleet returns the service.
 func NewFleet(b *Border, p Ports) *Fleet {
-	return &Fleet{b: b, sites: p.Sites, blobs: p.Blobs, tokens: p.SiteTokens}
+	return &Fleet{b: b, sites: p.Sites, blobs: p.Blobs, uploads: p.Uploads, tokens: p.SiteTokens}
 }
 
 // Mount implements [Service].
@@ -125,11 +128,15 @@ func (s *Fleet) work(c *gin.Context, k call) error {
 		if err != nil {
 			return fmt.Errorf("bundle of round %s/%d: %w", w.Stage.Run, w.Stage.Number, err)
 		}
-		list.Items = append(list.Items, v1.Work{
-			Run: w.Stage.Run, Number: w.Stage.Number, Kind: v1.WorkKind(w.Stage.Kind),
+		item := v1.Work{
+			Run: w.Stage.Run, Number: w.Stage.Number, Kind: v1.WorkKind(w.Stage.Kind), Stage: v1.Stage(w.Stage.Stage.Or()),
 			Tenant: w.Stage.Tenant, ModelID: w.Stage.ModelID, Region: w.Stage.Region,
 			Manifest: string(manifest), Bundle: string(bundle), Base: descriptorView(w.Base), Deadline: w.Deadline,
-		})
+		}
+		if w.Inbox.Digest != "" {
+			item.Inbox = descriptorView(w.Inbox)
+		}
+		list.Items = append(list.Items, item)
 	}
 	return s.b.send(c, http.StatusOK, list)
 }
@@ -152,7 +159,7 @@ func read(ctx context.Context, blobs Blobs, digest artifact.Digest, limit int64)
 	return text, nil
 }
 
-// blob serves base weights to a site that is asked to start from them.
+// blob serves what an open stage gives to the site that asks.
 func (s *Fleet) blob(c *gin.Context, k call) error {
 	digest := artifact.Digest(c.Param("digest")) // well formed, by the document
 	d, err := s.sites.Readable(c.Request.Context(), k.Tenant, k.site.Site, digest)
@@ -162,28 +169,38 @@ func (s *Fleet) blob(c *gin.Context, k call) error {
 	return s.b.serveBlob(c, s.blobs, d, "")
 }
 
-// put keeps an update. Only a site that is asked for something may fill the
-// store, and only content that has the digest it claims is kept.
+// put keeps an update or a masked vector. Only a site that is asked for
+// something may fill the store, and only content that has the digest it claims
+// is kept.
 func (s *Fleet) put(c *gin.Context, k call) error {
 	ctx := c.Request.Context()
 	work, err := s.sites.Work(ctx, k.Tenant, k.site.Site, 0)
 	if err != nil {
 		return err
 	}
-	if len(work) == 0 {
-		return noOpenStage.because("an update is taken while a stage waits for it")
+	media, sizes, err := s.wanted(ctx, work)
+	if err != nil {
+		return err
 	}
-	switch media := c.ContentType(); media {
+	switch c.ContentType() {
 	case artifact.MediaTypeWeights, "application/octet-stream":
 	default:
 		return mediaType.because("send Content-Type: application/octet-stream")
 	}
-	if c.Request.ContentLength > maxBlob {
-		return tooLarge.because("an update is at most 64 MiB")
+	if c.GetHeader("Content-Range") != "" {
+		return s.chunk(c, k, media, sizes)
+	}
+	limit := int64(maxBlob)
+	if len(sizes) > 0 {
+		limit = min(limit, slices.Max(sizes))
+	}
+	if c.Request.ContentLength > limit {
+		return tooLarge.because(fmt.Sprintf("the content is at most %d bytes", limit))
 	}
 	digest := artifact.Digest(c.Param("digest"))
-	content := checking(http.MaxBytesReader(c.Writer, c.Request.Body, maxBlob), digest)
-	d, err := s.blobs.Put(ctx, artifact.MediaTypeWeights, content)
+	content := checking(http.MaxBytesReader(c.Writer, c.Request.Body, limit), digest)
+	content.sizes = sizes
+	d, err := s.blobs.Put(ctx, media, content)
 	if content.err != nil {
 		return contentProblem(content.err)
 	}
@@ -191,4 +208,26 @@ func (s *Fleet) put(c *gin.Context, k call) error {
 		return err
 	}
 	return s.b.send(c, http.StatusCreated, descriptorView(d))
+}
+
+// wanted returns what the open stages of a site take as a blob: an update of
+// any size, or, where only masked vectors are waited for, one of their sizes.
+func (s *Fleet) wanted(ctx context.Context, work []Work) (media string, sizes []int64, err error) {
+	for _, w := range work {
+		switch w.Stage.Stage.Or() {
+		case round.StageUpdate:
+			return artifact.MediaTypeWeights, nil, nil
+		case round.StageMask:
+			form, err := s.form(ctx, w)
+			if err != nil {
+				return "", nil, err
+			}
+			sizes = append(sizes, form.Spec.SizeBytes())
+		default: // a message is all that it takes
+		}
+	}
+	if len(sizes) == 0 {
+		return "", nil, noOpenStage.because("an update is taken while a stage waits for it")
+	}
+	return artifact.MediaTypeMasked, sizes, nil
 }

@@ -35,9 +35,10 @@ type operation struct {
 	route      string // as gin wants it
 	access     string
 	roles      []string
-	simulated  bool // a simulated caller may
-	tenantless bool // it belongs to no tenant
-	json       bool // it takes a JSON body
+	simulated  bool  // a simulated caller may
+	tenantless bool  // it belongs to no tenant
+	json       bool  // it takes a JSON body
+	maxBody    int64 // of a JSON body, in bytes
 	item       *openapi3.PathItem
 	spec       *openapi3.Operation
 	query      []string // names of query parameters
@@ -89,6 +90,10 @@ func readOperation(method, path string, item *openapi3.PathItem, op *openapi3.Op
 	o.tenantless, _ = op.Extensions["x-tenantless"].(bool)
 	if op.RequestBody != nil {
 		o.json = op.RequestBody.Value.Content["application/json"] != nil
+	}
+	o.maxBody = maxBody
+	if limit, ok := op.Extensions["x-max-body"].(float64); ok {
+		o.maxBody = int64(limit)
 	}
 	for _, p := range slices.Concat(item.Parameters, op.Parameters) {
 		if p.Value.In == openapi3.ParameterInQuery {

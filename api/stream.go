@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -29,16 +30,21 @@ func lost(digest artifact.Digest, err error) error {
 	return fmt.Errorf("blob %s: %w", digest.Short(), err)
 }
 
-// errDigest says that content is not what its digest says.
-var errDigest = errors.New("content differs from its digest")
+// Why content is not kept.
+var (
+	errDigest = errors.New("content differs from its digest")
+	errLength = errors.New("content has none of the lengths that are wanted")
+)
 
 // A checker passes content on and fails its last Read when the content is not
-// what its digest says, so that whoever stores it stores nothing. err is what
+// what its digest says, or not as long as it should be, so that whoever stores
+// it stores nothing. err is what
 // went wrong on the sender's side, and n what was read.
 type checker struct {
 	src    io.Reader
 	sum    hash.Hash
 	digest artifact.Digest
+	sizes  []int64 // that it may have; none: any
 	n      int64
 	err    error
 }
@@ -54,6 +60,9 @@ func (r *checker) Read(p []byte) (int, error) {
 	r.n += int64(n)
 	if errors.Is(err, io.EOF) && "sha256:"+hex.EncodeToString(r.sum.Sum(nil)) != string(r.digest) {
 		err = errDigest
+	}
+	if errors.Is(err, io.EOF) && len(r.sizes) > 0 && !slices.Contains(r.sizes, r.n) {
+		err = errLength
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
 		r.err = err
@@ -72,6 +81,8 @@ func contentProblem(err error) error {
 	switch {
 	case errors.Is(err, errDigest):
 		return unverified.because(errDigest.Error())
+	case errors.Is(err, errLength):
+		return badUpdate.because(errLength.Error())
 	case errors.As(err, &large):
 		return tooLarge.because(fmt.Sprintf("the content is at most %d bytes", large.Limit))
 	}

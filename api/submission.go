@@ -29,31 +29,49 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 		return invalidRequest.at("path:number", "must be an integer")
 	}
 	ctx := c.Request.Context()
-	work, err := s.sites.Stage(ctx, k.Tenant, k.site.Site, c.Param("run"), number)
+	stage := round.Stage(in.Stage).Or()
+	work, err := s.sites.Stage(ctx, k.Tenant, k.site.Site, c.Param("run"), number, stage)
 	if err != nil {
+		return err
+	}
+	if err := misplaced(stage, in); err != nil {
 		return err
 	}
 	answer := round.Answer{
 		Run: work.Stage.Run, Number: work.Stage.Number, Kind: work.Stage.Kind,
-		Tenant: k.Tenant, Site: k.site.Site, Region: work.Stage.Region,
+		Tenant: k.Tenant, Site: k.site.Site, Region: work.Stage.Region, Stage: work.Stage.Stage,
 		Manifest: work.Manifest.Digest, Update: artifact.Digest(in.Update.Digest),
 		Metrics: round.Metrics{
 			Examples: in.Examples, Evaluated: in.Metrics.Evaluated, Correct: in.Metrics.Correct, LossMicros: in.Metrics.LossMicros,
 		},
 	}
+	message := []byte(in.Message)
+	if stage != round.StageUpdate && stage != round.StageMask {
+		answer.Update = artifact.DigestOf(message)
+	}
 	statement, err := s.said(ctx, k, answer, []byte(in.Bundle))
 	if err != nil {
 		return err
 	}
-	submission := Submission{
-		Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement,
-		Update: artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeWeights},
+	submission := Submission{Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement}
+	if in.Update.Digest != "" {
+		submission.Update = artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeWeights}
 	}
-	if answer.Update == "" {
-		submission.Update = artifact.Descriptor{}
+	if stage == round.StageUpdate {
+		submission.Reason, err = s.fault(ctx, work, submission)
+	} else {
+		submission.Reason, err = s.breach(ctx, work, submission, message)
 	}
-	if submission.Reason, err = s.fault(ctx, work, submission); err != nil {
+	if err != nil {
 		return err
+	}
+	if stage != round.StageUpdate {
+		if submission.Update.Digest != "" {
+			submission.Update.MediaType = artifact.MediaTypeMasked
+		}
+		if submission.Message, err = put(ctx, s.blobs, artifact.MediaTypeSecagg, message); err != nil {
+			return err
+		}
 	}
 	if submission.Bundle, err = put(ctx, s.blobs, artifact.MediaTypeBundle, []byte(in.Bundle)); err != nil {
 		return err
@@ -137,13 +155,18 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 
 // model returns the shapes that the round's manifest fixes.
 func (s *Fleet) model(ctx context.Context, work Work) (round.ModelSpec, error) {
+	manifest, err := s.manifest(ctx, work)
+	return manifest.Params.Model, err
+}
+
+func (s *Fleet) manifest(ctx context.Context, work Work) (round.Manifest, error) {
 	text, err := read(ctx, s.blobs, work.Manifest.Digest, maxDocument)
 	if err != nil {
-		return round.ModelSpec{}, err
+		return round.Manifest{}, err
 	}
 	var manifest round.Manifest
 	if err := json.Unmarshal(text, &manifest); err != nil {
-		return round.ModelSpec{}, fmt.Errorf("manifest of round %s/%d: %w", work.Stage.Run, work.Stage.Number, err)
+		return round.Manifest{}, fmt.Errorf("manifest of round %s/%d: %w", work.Stage.Run, work.Stage.Number, err)
 	}
-	return manifest.Params.Model, nil
+	return manifest, nil
 }

@@ -62,6 +62,16 @@ func (t *Temporal) StopRun(ctx context.Context, run string, stop contract.StopRe
 	return nil
 }
 
+// PauseRun implements [Workflows].
+func (t *Temporal) PauseRun(ctx context.Context, run string, pause contract.PauseRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, messageTimeout)
+	defer cancel()
+	if err := contract.PauseRun.Send(ctx, t.client, contract.RunID(run), pause); err != nil {
+		return fmt.Errorf("pause run %s: %w", run, messageError(err))
+	}
+	return nil
+}
+
 // messageError translates what Temporal says into the ports' words.
 func messageError(err error) error {
 	var missing *serviceerror.NotFound

@@ -65,6 +65,11 @@ func TestWhatTemporalSaysIsTranslated(t *testing.T) {
 				require.ErrorIs(t, err, tt.want)
 			}
 			c.AssertExpectations(t)
+
+			pause := contract.PauseRequest{Actor: "ann", Paused: true}
+			c.On("SignalWorkflow", mock.Anything, contract.RunID("run-1"), "", contract.PauseRun.Name, pause).Return(tt.err).Once()
+			require.ErrorIs(t, api.NewTemporal(c).PauseRun(t.Context(), "run-1", pause), tt.want)
+			c.AssertExpectations(t)
 		})
 	}
 }

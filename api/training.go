@@ -26,11 +26,12 @@ type Training struct {
 	sites     Sites
 	workflows Workflows
 	rules     Rules
+	budgets   Budgets
 }
 
 // NewTraining returns the service.
 func NewTraining(b *Border, p Ports) *Training {
-	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows, rules: p.Rules}
+	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows, rules: p.Rules, budgets: p.Budgets}
 }
 
 // Mount implements [Service].
@@ -39,11 +40,13 @@ func (s *Training) Mount(r gin.IRouter) {
 	s.b.mount(r, "getRun", s.get)
 	s.b.mount(r, "listRuns", s.list)
 	s.b.mount(r, "stopRun", s.stop)
+	s.b.mount(r, "pauseRun", s.pause)
+	s.b.mount(r, "resumeRun", s.resume)
 }
 
 // start accepts a run only if it could begin now: its parameters hold
-// together, every feature may be used, and enough sites are enrolled. The
-// round checks all of it again when it is planned.
+// together, every feature may be used and affords all rounds, and enough sites
+// are enrolled. The round checks all of it again when it is planned.
 func (s *Training) start(c *gin.Context, k call) error {
 	var in v1.RunRequest
 	if err := decode(k.body, &in); err != nil {
@@ -82,14 +85,21 @@ func (s *Training) start(c *gin.Context, k call) error {
 		ID: "run-" + s.b.opts.NewID(), Tenant: k.Tenant, ModelID: in.ModelID, Tenants: tenants, Params: params,
 		Requester: k.Subject, Status: "accepted", CreatedAt: s.b.now(), Simulated: k.Simulated, TraceID: k.TraceID,
 	}
+	if err := s.affordable(ctx, run, fleet); err != nil {
+		return err
+	}
+	input := contract.RunInput{
+		Subject: contract.Subject{Tenant: run.Tenant, ModelID: run.ModelID, TraceID: run.TraceID},
+		Run:     run.ID, Tenants: run.Tenants, Params: run.Params,
+	}
+	if err := s.originate(ctx, k.Caller, in.From, &input); err != nil {
+		return err
+	}
 	start := Start{
-		Workflow: contract.TrainingRun.Name,
-		ID:       contract.RunID(run.ID),
-		Queue:    contract.QueueControl,
-		Input: contract.RunInput{
-			Subject: contract.Subject{Tenant: run.Tenant, ModelID: run.ModelID, TraceID: run.TraceID},
-			Run:     run.ID, Tenants: run.Tenants, Params: run.Params,
-		},
+		Workflow:   contract.TrainingRun.Name,
+		ID:         contract.RunID(run.ID),
+		Queue:      contract.QueueControl,
+		Input:      input,
 		Summary:    fmt.Sprintf("train %s of %s: %d rounds over %s", run.ModelID, run.Tenant, params.Rounds, some(tenants)),
 		Attributes: Attributes{Tenant: run.Tenant, Model: run.ModelID, Stage: "accepted"},
 	}
@@ -155,6 +165,11 @@ func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Param
 	for _, one := range sites {
 		regions[one.Region] = true
 	}
+	if p.Secure.Mode == round.SecureOn && len(sites) < round.MinBucket {
+		return nil, noSites.because(fmt.Sprintf(
+			"%d sites are enrolled, and secure aggregation hides nobody among fewer than %d. Enrol more, or set params.secure.mode to auto where that is allowed",
+			len(sites), round.MinBucket))
+	}
 	if len(sites) >= p.Quorum && len(regions) >= p.QuorumRegions {
 		return sites, nil
 	}
@@ -178,19 +193,25 @@ func paramProblem(err error) error {
 	return badParams.at("/params/"+snake(param.Param), param.Err.Error())
 }
 
-// snake turns model.learningRate into model/learning_rate.
+// snake turns model.learningRate into model/learning_rate, and sampleBP into
+// sample_bp.
 func snake(name string) string {
 	var b strings.Builder
+	inWord := false
 	for _, r := range name {
+		upper := r >= 'A' && r <= 'Z'
 		switch {
 		case r == '.':
 			b.WriteByte('/')
-		case r >= 'A' && r <= 'Z':
+		case upper && inWord:
 			b.WriteByte('_')
+			fallthrough
+		case upper:
 			b.WriteRune(r - 'A' + 'a')
 		default:
 			b.WriteRune(r)
 		}
+		inWord = !upper && r != '.'
 	}
 	return b.String()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/api/apitest"
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -102,6 +103,21 @@ func TestARunBeginsOnlyIfItCould(t *testing.T) {
 		{"a tenant that nobody knows", `{"model_id":"m","tenants":["h1","nobody"],"params":{"features":["wdbc"]}}`, 422, "no_consent",
 			[]string{"/params/features/0: feature wdbc of tenant nobody has no consent that you may use"}},
 		{"more sites than there are", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum":4}}`, 409, "no_sites", nil},
+		{"two sites that are to hide one another", `{"model_id":"m","tenants":["h1"],"params":{"secure":{"mode":"on"}}}`, 409, "no_sites", nil},
+		{"a strategy that rounds do not have", `{"model_id":"m","tenants":["h1"],"params":{"strategy":{"name":"fedbuff"}}}`, 422, "bad_params",
+			[]string{"/params/strategy/name: rounds do not buffer: every update starts from the weights of its round, so that there is nothing stale to weigh"}},
+		{"a rate of a server that has none", `{"model_id":"m","tenants":["h1"],"params":{"strategy":{"max_norm":3}}}`, 422, "bad_params",
+			[]string{"/params/strategy/max_norm: is not a parameter of this strategy or rule"}},
+		{"noise without a mechanism", `{"model_id":"m","tenants":["h1"],"params":{"privacy":{"clip_norm":1}}}`, 422, "bad_params",
+			[]string{"/params/privacy/mechanism: is set without a mechanism, and would protect nobody"}},
+		{"bounds of one column of thirty", `{"model_id":"m","tenants":["h1"],"params":{"bounds":[[0,1]]}}`, 422, "bad_params",
+			[]string{"/params/bounds: one finite [low, high] with low < high a column"}},
+		{"bounds of three", `{"model_id":"m","tenants":["h1"],"params":{"bounds":[[0,1,2]]}}`, 400, "invalid_request", nil},
+		{"more than a sample that is none", `{"model_id":"m","tenants":["h1"],"params":{"over_bp":100}}`, 422, "bad_params",
+			[]string{"/params/over_bp: more than a sample is asked only where there is a sample"}},
+		{"more conspirators than there may be", `{"model_id":"m","tenants":["h1"],"params":{"secure":{"corrupt_bp":4501}}}`, 400, "invalid_request", nil},
+		{"fewer conspirators than are to be feared", `{"model_id":"m","tenants":["h1"],"params":{"secure":{"corrupt_bp":499}}}`, 422, "bad_params",
+			[]string{"/params/secure/corrupt_bp: out of range: 500 to 4500"}},
 		{"more regions than there are", `{"model_id":"m","tenants":["h1"],"params":{"quorum":2,"quorum_regions":2}}`, 409, "no_sites", nil},
 		{"more regions than sites", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum_regions":2}}`, 422, "bad_params",
 			[]string{"/params/quorum_regions: more regions than sites must answer"}},
@@ -218,4 +234,105 @@ func TestARunIsStopped(t *testing.T) {
 	s.do("POST", "/train/runs/run-d/stop", `{}`, s.as("t1", "operator")).is(404, "not_found")
 	require.Equal(t, []string{"run-a"}, s.fabric.Stops)
 	require.Equal(t, []string{"run.stop_requested"}, s.fabric.Leaves)
+}
+
+// Every parameter reaches the run, and comes back from it under the same name.
+func TestEveryParameterOfARunIsShownAsItWasGiven(t *testing.T) {
+	s := serve(t)
+	feature(s.fabric, "t1", "f1", `{}`)
+	for _, id := range []string{"s1", "s2", "s3"} {
+		enrolled(s.fabric, "t1", id, "eu")
+	}
+	given := `{"model":{"trainer":"logistic","inputs":2,"classes":3},"rounds":7,"quorum":2,"quorum_regions":1,"deadline_seconds":9,
+		"extensions":1,"local_epochs":2,"batch_size":4,"learning_rate":0.25,"seed":5,"features":["f1"],
+		"strategy":{"name":"fedavg","rule":"multi_krum","server_rate":0.5,"byzantine":1,"keep":2,"bucket_sites":4},
+		"secure":{"mode":"on","ring":64,"range":4.5,"max_examples":99,"stage_seconds":8,"corrupt_bp":700,"dropped_bp":600},
+		"bounds":[[0,1],[-2.5,3]],"sample_bp":5000,"over_bp":2000,"target_bp":9000,"patience":4}`
+	private := `{"model":{"trainer":"logistic","inputs":1,"classes":2},"rounds":1,"quorum":1,"quorum_regions":1,"deadline_seconds":9,
+		"local_epochs":1,"batch_size":4,"learning_rate":0.25,"features":["f1"],
+		"strategy":{"name":"fedadam","rule":"mean","server_rate":0.5,"beta1":0.5,"beta2":0.75,"tau":0.25},
+		"secure":{"mode":"on","ring":32,"range":4.5,"max_examples":99,"stage_seconds":8,"corrupt_bp":700,"dropped_bp":600},
+		"privacy":{"mechanism":"skellam","unit":"site","noise_multiplier":20,"clip_norm":0.5,"delta":0.000001,"max_epsilon":3},"bounds":[[0,1]]}`
+	for i, params := range []string{given, private} {
+		ann := s.as("t1", "data-scientist")
+		accepted := into[v1.RunAccepted](s.do("POST", "/train/round", `{"model_id":"m1","tenants":["t1"],"params":`+params+`}`, ann,
+			header("Idempotency-Key", fmt.Sprint("params", i))).is(202))
+		shown := s.do("GET", accepted.StatusURL, nil, s.as("t1", "data-scientist")).is(200)
+		var run struct {
+			Params json.RawMessage `json:"params"`
+		}
+		require.NoError(t, json.Unmarshal(shown.body, &run))
+		require.JSONEq(t, params, string(run.Params))
+	}
+}
+
+func TestARunIsHeldAndGoesOn(t *testing.T) {
+	s := serve(t)
+	row := func(id, status string) {
+		s.fabric.RunRows[id] = api.Run{ID: id, Tenant: "t1", ModelID: "m", Status: status, CreatedAt: apitest.Epoch, TraceID: "x"}
+	}
+	row("run-a", "running")
+	row("run-b", "accepted")
+	row("run-c", "completed")
+	s.do("POST", "/train/runs/run-a/pause", `{"reason":"the sites are busy"}`, s.as("t1", "operator")).is(202)
+	require.True(t, into[v1.Run](s.do("GET", "/train/status/run-a", nil, s.as("t1", "operator")).is(200)).Paused)
+	s.do("POST", "/train/runs/run-a/resume", `{}`, s.as("t1", "operator")).is(202)
+	require.False(t, into[v1.Run](s.do("GET", "/train/status/run-a", nil, s.as("t1", "operator")).is(200)).Paused)
+	for _, verb := range []string{"pause", "resume"} {
+		s.do("POST", "/train/runs/run-b/"+verb, `{}`, s.as("t1", "operator")).is(409, "not_running")
+		s.do("POST", "/train/runs/run-c/"+verb, `{}`, s.as("t1", "operator")).is(409, "not_running")
+		s.do("POST", "/train/runs/run-d/"+verb, `{}`, s.as("t1", "operator")).is(404, "not_found")
+		s.do("POST", "/train/runs/run-a/"+verb, `{}`, s.as("t1", "auditor")).is(403)
+	}
+	require.Len(t, s.fabric.Pauses, 2)
+	require.True(t, s.fabric.Pauses[0].Paused)
+	require.Equal(t, "the sites are busy", s.fabric.Pauses[0].Reason)
+	require.False(t, s.fabric.Pauses[1].Paused)
+	require.Equal(t, []string{"run.pause_requested", "run.resume_requested"}, s.fabric.Leaves)
+}
+
+func TestARunGoesOnFromTheCheckpointOfAnother(t *testing.T) {
+	weights, state := artifact.Describe("x", []byte("weights")), artifact.Describe("x", []byte("momentum"))
+	s := serve(t)
+	feature(s.fabric, "t1", "f1", `{}`)
+	enrolled(s.fabric, "t1", "s1", "eu")
+	left := func(tenant, run, model string, inputs int, strategy string) {
+		s.fabric.Checkpoints[tenant+"/"+run+"/3"] = api.Checkpoint{
+			ModelID: model, Weights: weights, State: state,
+			Params: round.Params{Model: round.ModelSpec{Trainer: "logistic", Inputs: inputs, Classes: 2}, Strategy: round.Strategy{Name: strategy}},
+		}
+	}
+	left("t1", "run-a", "m1", 1, round.FedAvgM)
+	left("t1", "run-wide", "m1", 2, round.FedAvgM)
+	left("t1", "run-other", "m2", 1, round.FedAvgM)
+	left("t2", "run-theirs", "m1", 1, round.FedAvgM)
+	start := func(name, run string, number int, strategy string) answer {
+		body := fmt.Sprintf(`{"model_id":"m1","tenants":["t1"],"params":{"strategy":{"name":%q}},"from":{"run":%q,"round":%d}}`, strategy, run, number)
+		return s.do("POST", "/train/round", body, s.as("t1", "data-scientist"), header("Idempotency-Key", name))
+	}
+	start("same", "run-a", 3, round.FedAvgM).is(202)
+	start("another", "run-a", 3, round.FedAdam).is(202)
+	require.Len(t, s.fabric.Starts, 2)
+	in := s.fabric.Starts[0].Input.(contract.RunInput)
+	require.Equal(t, 1, in.Round, "the weights are normalised")
+	require.Equal(t, weights, in.Base)
+	require.Equal(t, state, in.State)
+	in = s.fabric.Starts[1].Input.(contract.RunInput)
+	require.Equal(t, weights, in.Base)
+	require.Empty(t, in.State, "momentum is no state of adam")
+
+	for i, from := range []struct {
+		run    string
+		number int
+		detail string
+	}{
+		{"run-a", 4, "left no weights"}, {"run-b", 3, "left no weights"}, {"run-theirs", 3, "left no weights"},
+		{"run-other", 3, "left no weights"}, {"run-wide", 3, "another shape"},
+	} {
+		p := into[v1.Problem](start(fmt.Sprint("bad", i), from.run, from.number, round.FedAvgM).is(422, "bad_params"))
+		require.Len(t, p.Errors, 1)
+		require.Equal(t, "/from", p.Errors[0].Pointer)
+		require.Contains(t, p.Errors[0].Detail, from.detail)
+	}
+	require.Len(t, s.fabric.Starts, 2)
 }

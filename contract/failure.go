@@ -5,6 +5,7 @@ package contract
 const (
 	NoConsent  = "NoConsent"  // a feature of the round is not consented
 	NoSites    = "NoSites"    // fewer sites are enrolled than the quorum
+	NoBudget   = "NoBudget"   // a feature's privacy budget does not allow the round
 	BadUpdate  = "BadUpdate"  // an update that cannot be aggregated
 	BadPackage = "BadPackage" // a package that does not verify
 	StalePlan  = "StalePlan"  // what a plan observed has moved

@@ -38,7 +38,7 @@ type RunInput struct {
 type RunResult struct {
 	Run     string              `json:"run"`
 	Status  string              `json:"status"`
-	Cause   string              `json:"cause,omitempty"` // why it failed, in words for its owner
+	Cause   string              `json:"cause,omitempty"` // why it failed or ended early, in words for its owner
 	Rounds  int                 `json:"rounds"`
 	Weights artifact.Descriptor `json:"weights"`
 	Metrics round.Metrics       `json:"metrics"` // of the last evaluation

@@ -59,7 +59,7 @@ func constants() []string {
 			lines = append(lines, kind+" "+s)
 		}
 	}
-	add("failure", NoConsent, NoSites, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed)
+	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed)
 	add("phase", PhaseLoad, PhaseSwitch, PhasePolicy, PhaseBack)
 	add("outcome", Applied, Suggested, Unchanged, Rejected, Expired, Stale, Failed)
 	add("queue", QueueControl, QueueSigning, QueueRegion("<region>"))

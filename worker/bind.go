@@ -160,6 +160,11 @@ func (g Region) bind(r sdk.Registry) error {
 
 	sums := &activities.Aggregate{Blobs: g.Blobs, Rounds: g.Rounds}
 	contract.AggregateRegion.Bind(r, sums.AggregateRegion)
+	contract.AggregateMasked.Bind(r, sums.AggregateMasked)
+
+	groups := &activities.Secure{Blobs: g.Blobs, Rounds: g.Rounds, Verifier: g.Verifier, Now: time.Now}
+	contract.AdvanceStage.Bind(r, groups.AdvanceStage)
+	contract.CommitSurvivors.Bind(r, groups.CommitSurvivors)
 
 	runtimes := &activities.Region{Runtime: g.Runtime, Now: time.Now, Pause: pause}
 	contract.AwaitActive.Bind(r, runtimes.AwaitActive)

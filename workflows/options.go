@@ -30,6 +30,8 @@ const (
 	regionSlack     = 2 * time.Minute  // beyond a region's deadlines, for one worker restart
 	perSite         = time.Second      // and for each site's update to be summed
 	regionAway      = 2 * time.Minute  // how long nobody in a region may take up a task
+	advanceSlack    = 300              // seconds to work out what a stage begins with, with heartbeats
+	secureStages    = 4                // that follow the one in which sites train
 )
 
 // quick is for one call to the database.

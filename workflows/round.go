@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ func FederatedRound(ctx workflow.Context, in contract.RoundInput) (contract.Roun
 		Version:  f.version,
 		Regions:  f.regions,
 		Cause:    words(err, contract.RoundFailed),
+		State:    f.combined.State,
 	}
 	done, cancel := closing(ctx)
 	defer cancel()
@@ -84,6 +86,7 @@ func (f *federated) run(ctx workflow.Context) error {
 		Params:  in.Params,
 		Base:    f.plan.Base,
 		Regions: f.delivered(),
+		State:   f.plan.State,
 	})
 	if err != nil {
 		return err
@@ -102,20 +105,24 @@ func (f *federated) inRegions(ctx workflow.Context, signature artifact.Descripto
 	in := f.in
 	children := make([]workflow.ChildWorkflowFuture, len(f.plan.Cohort))
 	for i, c := range f.plan.Cohort {
-		name := fmt.Sprintf("%s round %d of %s in %s, %d sites", in.Kind, in.Number, in.ModelID, c.Region, c.Sites)
-		id := contract.RegionID(in.Run, in.Number, c.Region)
-		opts := child(ctx, id, contract.QueueRegion(c.Region), name, regionLimit(in.Params, c.Sites), labels(in.Subject, string(in.Kind)))
+		name := fmt.Sprintf("%s round %d of %s in %s, %d sites", in.Kind, in.Number, in.ModelID, c.Name(), c.Sites)
+		id := contract.RegionID(in.Run, in.Number, c.Name())
+		limit := regionLimit(in.Params, c.Sites, f.plan.Secured)
+		opts := child(ctx, id, contract.QueueRegion(c.Region), name, limit, labels(in.Subject, string(in.Kind)))
 		children[i] = contract.RegionRound.Child(opts, contract.RegionInput{
 			Subject:   in.Subject,
 			Run:       in.Run,
 			Number:    in.Number,
 			Kind:      in.Kind,
-			Region:    c.Region,
+			Region:    c.Name(),
 			Sites:     c.Sites,
-			Need:      round.Need(in.Params.Quorum, f.plan.Cohort, c.Region),
+			Need:      round.Need(in.Params.Quorum, f.plan.Cohort, c.Name()),
 			Params:    in.Params,
 			Manifest:  f.plan.Manifest,
 			Signature: signature,
+			Host:      c.Region,
+			Secured:   f.plan.Secured,
+			Enough:    in.Params.Enough(in.Kind, c.Sites),
 		})
 	}
 	for i, c := range f.plan.Cohort {
@@ -126,15 +133,18 @@ func (f *federated) inRegions(ctx workflow.Context, signature artifact.Descripto
 				Cause:  words(err, contract.RoundFailed),
 			}
 		}
-		result.Region = c.Region
+		result.Region = c.Name()
 		f.regions = append(f.regions, result)
 	}
 	return ctx.Err()
 }
 
-// regionLimit is when a region counts as lost.
-func regionLimit(p round.Params, sites int) time.Duration {
+// regionLimit is when a group counts as lost.
+func regionLimit(p round.Params, sites int, secured bool) time.Duration {
 	deadlines := time.Duration(p.DeadlineSeconds*(1+p.Extensions)) * time.Second
+	if secured {
+		deadlines += time.Duration(p.Secure.StageSeconds*secureStages) * time.Second
+	}
 	return deadlines + regionSlack + time.Duration(sites)*perSite
 }
 
@@ -152,11 +162,7 @@ func (f *federated) delivered() []contract.RegionResult {
 // quorum fails the round when too few delivered, and says what each region
 // that did not had to say.
 func (f *federated) quorum() error {
-	var counts []round.Counts
-	for _, r := range f.delivered() {
-		counts = append(counts, r.Counts)
-	}
-	err := round.Quorum(f.in.Params, counts)
+	err := round.Quorum(f.reachable(), f.hosts())
 	if err == nil {
 		return nil
 	}
@@ -167,6 +173,44 @@ func (f *federated) quorum() error {
 		}
 	}
 	return &failure{contract.NoQuorum, strings.Join(why, "; ")}
+}
+
+// hosts counts what was delivered, by the regions where it was summed.
+func (f *federated) hosts() []round.Counts {
+	var regions []string
+	var counts []round.Counts
+	for i, c := range f.plan.Cohort {
+		r := f.regions[i]
+		if r.Cause != "" {
+			continue
+		}
+		at := slices.Index(regions, c.Region)
+		if at < 0 {
+			regions, counts = append(regions, c.Region), append(counts, r.Counts)
+			continue
+		}
+		counts[at].Selected += r.Counts.Selected
+		counts[at].Accepted += r.Counts.Accepted
+		counts[at].Rejected += r.Counts.Rejected
+	}
+	return counts
+}
+
+// reachable returns the parameters with the quorum of regions that this
+// round's groups can reach: the sites of small regions hide in one sum, and
+// their regions were counted when the round was planned.
+func (f *federated) reachable() round.Params {
+	p := f.in.Params
+	if f.plan.Secured {
+		var regions []string
+		for _, c := range f.plan.Cohort {
+			if !slices.Contains(regions, c.Region) {
+				regions = append(regions, c.Region)
+			}
+		}
+		p.QuorumRegions = min(p.QuorumRegions, len(regions))
+	}
+	return p
 }
 
 // publish makes the weights a version: pushed, signed, the signature attached
@@ -227,7 +271,7 @@ func (f *federated) show(ctx workflow.Context, now string) {
 		if i < len(f.regions) {
 			r = f.regions[i]
 		}
-		lines = append(lines, fmt.Sprintf("| %s | %d | %d | %d | %s |", c.Region, c.Sites, r.Counts.Accepted, r.Counts.Rejected, r.Cause))
+		lines = append(lines, fmt.Sprintf("| %s | %d | %d | %d | %s |", c.Name(), c.Sites, r.Counts.Accepted, r.Counts.Rejected, r.Cause))
 	}
 	show(ctx, lines...)
 }

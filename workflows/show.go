@@ -107,7 +107,7 @@ func explain(err error, fallback string) *failure {
 // named says whether a kind of error is the contract's.
 func named(kind string) bool {
 	switch kind {
-	case contract.NoConsent, contract.NoSites, contract.BadUpdate, contract.BadPackage,
+	case contract.NoConsent, contract.NoSites, contract.NoBudget, contract.BadUpdate, contract.BadPackage,
 		contract.StalePlan, contract.BadPlan, contract.NotActive, contract.NoQuorum, contract.RoundFailed, contract.RunFailed:
 		return true
 	}

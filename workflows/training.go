@@ -21,10 +21,12 @@ const (
 )
 
 // TrainingRun strings rounds: statistics, then the train rounds, then one that
-// evaluates and publishes. A stop takes effect between rounds: nothing is
-// published and the last weights are kept. A failed round fails the run.
-// Between rounds it may continue as new, with its checkpoint as input. However
-// it ends, CloseRun records it.
+// evaluates and publishes. The train rounds end early once they have converged
+// by the run's own rule. A stop takes effect between rounds: nothing is
+// published and the last weights are kept; a pause holds there until somebody
+// resumes or stops the run. A failed round fails the run. Between rounds it may
+// continue as new, with its checkpoint as input. However it ends, CloseRun
+// records it.
 func TrainingRun(ctx workflow.Context, in contract.RunInput) (contract.RunResult, error) {
 	t := newTraining(in)
 	begin(ctx, in.Subject, "accepted")
@@ -53,12 +55,15 @@ type training struct {
 	in     contract.RunInput
 	result contract.RunResult
 	ran    int    // rounds of this execution
+	done   bool   // the last evaluation is over
+	early  string // why it came early
 	why    string // of the stop
+	pause  contract.PauseRequest
 }
 
 func newTraining(in contract.RunInput) *training {
-	if in.Round == 0 && in.Params.Model.Trainer == round.TrainerExec {
-		in.Round = 1 // a foreign trainer normalises as it likes
+	if in.Round == 0 && (in.Params.Model.Trainer == round.TrainerExec || len(in.Params.Bounds) > 0) {
+		in.Round = 1 // a foreign trainer normalises as it likes, and public bounds are a normalisation
 	}
 	return &training{in: in}
 }
@@ -66,15 +71,22 @@ func newTraining(in contract.RunInput) *training {
 func (t *training) last() int { return t.in.Params.Rounds + 1 }
 
 // rounds runs what is left of the run. Signals are taken up here, between
-// rounds: nothing waits for one, and none is lost when it continues as new.
+// rounds: only a paused run waits for one, and none is lost when it continues
+// as new.
 func (t *training) rounds(ctx workflow.Context) error {
-	for t.in.Round <= t.last() {
+	for !t.done {
 		t.hear(ctx)
 		if t.in.Stopped {
 			return nil
 		}
 		if t.ran >= roundsPerExecution || t.ran > 0 && workflow.GetInfo(ctx).GetContinueAsNewSuggested() {
 			return workflow.NewContinueAsNewError(ctx, contract.TrainingRun.Name, t.in)
+		}
+		if t.in.Paused {
+			if err := t.hold(ctx); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := t.round(ctx); err != nil {
 			return err
@@ -83,15 +95,37 @@ func (t *training) rounds(ctx workflow.Context) error {
 	return nil
 }
 
-// hear takes up every stop that has arrived.
+// hear takes up every stop and every pause that has arrived. Of the pauses the
+// last one counts.
 func (t *training) hear(ctx workflow.Context) {
 	for {
 		stop, ok := contract.StopRun.Poll(ctx)
 		if !ok {
-			return
+			break
 		}
 		t.in.Stopped, t.why = true, stop.Reason
 	}
+	for {
+		pause, ok := contract.PauseRun.Poll(ctx)
+		if !ok {
+			return
+		}
+		t.in.Paused, t.pause = pause.Paused, pause
+	}
+}
+
+// hold waits for a signal and says so meanwhile.
+func (t *training) hold(ctx workflow.Context) error {
+	now := fmt.Sprintf("paused before round %d", t.in.Round)
+	if t.pause.Actor != "" {
+		now += " by " + t.pause.Actor
+	}
+	if t.pause.Reason != "" {
+		now += ": " + t.pause.Reason
+	}
+	stage(ctx, "paused")
+	t.show(ctx, now)
+	return workflow.Await(ctx, func() bool { return contract.StopRun.Waiting(ctx)+contract.PauseRun.Waiting(ctx) > 0 })
 }
 
 // round runs the next round and moves the checkpoint behind it.
@@ -100,6 +134,10 @@ func (t *training) round(ctx workflow.Context) error {
 	kind := t.kind()
 	name := fmt.Sprintf("%s, round %d of %d", kind, in.Round, in.Params.Rounds)
 	stage(ctx, name)
+	if kind == round.Evaluate {
+		t.early = t.converged()
+		t.result.Cause = t.early // is shown with it
+	}
 	t.show(ctx, name)
 
 	id := contract.RoundID(in.Run, in.Round)
@@ -113,34 +151,61 @@ func (t *training) round(ctx workflow.Context) error {
 		Params:  in.Params,
 		Base:    in.Base,
 		Publish: kind == round.Evaluate,
+		State:   in.State,
 	})
 	if err != nil {
 		return err
 	}
-	t.in.Base = result.Weights
+	t.in.Base, t.in.State = result.Weights, result.State
 	if result.Metrics.Evaluated > 0 {
 		t.in.Metrics = result.Metrics
 	}
+	if kind == round.Train && t.in.Params.Patience > 0 {
+		sofar := t.progress().After(result.Metrics)
+		t.in.Best, t.in.Idle = sofar.Best, sofar.Idle
+	}
 	t.result.Version = result.Version
+	t.done = kind == round.Evaluate
 	t.in.Round++
 	t.ran++
 	return nil
 }
 
 func (t *training) kind() round.Kind {
-	switch t.in.Round {
-	case 0:
+	switch {
+	case t.in.Round == 0:
 		return round.Statistics
-	case t.last():
+	case t.in.Round >= t.last() || t.converged() != "":
 		return round.Evaluate
 	}
 	return round.Train
 }
 
+// converged says why no further train round is needed. It is asked of the
+// checkpoint, so an execution that has just begun knows it too.
+func (t *training) converged() string {
+	if t.in.Round < 2 {
+		return "" // nothing was trained yet, whatever was measured
+	}
+	return t.in.Params.Converged(t.in.Metrics, t.progress())
+}
+
+func (t *training) progress() round.Progress { return round.Progress{Best: t.in.Best, Idle: t.in.Idle} }
+
+// trained is how many train rounds are over: all before the next one, but for
+// the last evaluation.
+func (t *training) trained() int {
+	before := t.in.Round - 1
+	if t.done {
+		before--
+	}
+	return min(max(before, 0), t.in.Params.Rounds)
+}
+
 // conclude fills in the result from the checkpoint.
 func (t *training) conclude(ctx workflow.Context, err error) {
 	t.result.Run = t.in.Run
-	t.result.Rounds = min(max(t.in.Round-1, 0), t.in.Params.Rounds)
+	t.result.Rounds = t.trained()
 	t.result.Weights = t.in.Base
 	t.result.Metrics = t.in.Metrics
 	switch {
@@ -148,10 +213,10 @@ func (t *training) conclude(ctx workflow.Context, err error) {
 		t.result.Status, t.result.Cause = stopped, "it was canceled"
 	case err != nil:
 		t.result.Status, t.result.Cause = failed, fmt.Sprintf("round %d: %s", t.in.Round, words(err, contract.RoundFailed))
-	case t.in.Round <= t.last():
+	case !t.done:
 		t.result.Status, t.result.Cause = stopped, t.why
 	default:
-		t.result.Status = completed
+		t.result.Status, t.result.Cause = completed, t.early
 	}
 }
 
@@ -159,7 +224,7 @@ func (t *training) show(ctx workflow.Context, now string) {
 	show(ctx,
 		fmt.Sprintf("**%s** of %s: %s", t.in.ModelID, t.in.Tenant, now),
 		"",
-		fmt.Sprintf("- rounds done: %d of %d", min(max(t.in.Round-1, 0), t.in.Params.Rounds), t.in.Params.Rounds),
+		fmt.Sprintf("- rounds done: %d of %d", t.trained(), t.in.Params.Rounds),
 		"- last measured: "+measured(t.in.Metrics),
 		"- weights: `"+t.in.Base.Digest.Short()+"`",
 		t.result.Cause)

@@ -11,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/routing"
@@ -29,6 +30,9 @@ func key(run string, number int) string { return fmt.Sprintf("%s/%d", run, numbe
 // StageOf returns the stage that ref names, made if there is none.
 func (w *World) StageOf(ref contract.StageRef) *Stage {
 	at := key(ref.Run, ref.Number) + "/" + ref.Region
+	if stage := ref.Stage.Or(); stage != round.StageUpdate {
+		at += "/" + string(stage)
+	}
 	if w.Stages[at] == nil {
 		w.Stages[at] = &Stage{}
 	}
@@ -63,13 +67,16 @@ func (r *Rounds) ActiveSites(_ context.Context, tenants []string) ([]site.Site, 
 	return out, err
 }
 
-// BeginRound writes the round once.
-func (r *Rounds) BeginRound(_ context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []site.Site) (artifact.Descriptor, error) {
+// BeginRound writes the round once, unless the budget is exhausted.
+func (r *Rounds) BeginRound(_ context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error) {
 	var out artifact.Descriptor
 	err := r.w.call(func() error {
 		at := key(in.Run, in.Number)
 		if _, begun := r.w.Rounds[at]; !begun {
-			r.w.Rounds[at] = Begun{manifest, round.CohortOf(cohort)}
+			if r.w.Exhausted != nil {
+				return r.w.Exhausted
+			}
+			r.w.Rounds[at] = Begun{manifest, round.Groups(cohort), cost}
 		}
 		out = r.w.Rounds[at].Manifest
 		return nil
@@ -89,12 +96,56 @@ func (r *Rounds) Begun(_ context.Context, _, run string, number int) (artifact.D
 }
 
 // OpenStage notes that the stage was opened.
-func (r *Rounds) OpenStage(_ context.Context, in contract.RegionInput, _ time.Time) error {
+func (r *Rounds) OpenStage(_ context.Context, in contract.RegionInput, stage round.Stage, _ time.Time) error {
 	return r.w.call(func() error {
-		s := r.w.StageOf(contract.StageRef{Run: in.Run, Number: in.Number, Region: in.Region})
+		s := r.w.StageOf(contract.StageRef{Run: in.Run, Number: in.Number, Region: in.Region, Stage: stage})
 		s.Opened = 1
 		return nil
 	})
+}
+
+// OpenNext opens a stage for its members, once.
+func (r *Rounds) OpenNext(_ context.Context, ref contract.StageRef, members []activities.Member, _ time.Time) error {
+	return r.w.call(func() error {
+		s := r.w.StageOf(ref)
+		r.w.Told = append(r.w.Told, Told{ref, slices.Clone(members)})
+		if s.Opened == 0 {
+			s.Opened, s.Members, s.Counts.Selected = 1, slices.Clone(members), len(members)
+		}
+		return nil
+	})
+}
+
+// Members returns whom a stage was opened for.
+func (r *Rounds) Members(_ context.Context, ref contract.StageRef) ([]activities.Member, error) {
+	var out []activities.Member
+	err := r.w.call(func() error {
+		out = slices.Clone(r.w.StageOf(ref).Members)
+		return nil
+	})
+	return out, err
+}
+
+// CommitSurvivors writes a set, once.
+func (r *Rounds) CommitSurvivors(_ context.Context, ref contract.StageRef, set artifact.Descriptor) (artifact.Descriptor, error) {
+	err := r.w.call(func() error {
+		at := key(ref.Run, ref.Number) + "/" + ref.Region
+		if _, written := r.w.Sets[at]; !written {
+			r.w.Sets[at] = set
+		}
+		set = r.w.Sets[at]
+		return nil
+	})
+	return set, err
+}
+
+// Survivors returns the set that was written.
+func (r *Rounds) Survivors(_ context.Context, ref contract.StageRef) (set artifact.Descriptor, ok bool, err error) {
+	err = r.w.call(func() error {
+		set, ok = r.w.Sets[key(ref.Run, ref.Number)+"/"+ref.Region]
+		return nil
+	})
+	return set, ok, err
 }
 
 // StageCounts returns the counts.
@@ -117,13 +168,16 @@ func (r *Rounds) StageChanged(_ context.Context, ref contract.StageRef, _ time.D
 	})
 }
 
-// CloseStage closes the stage and returns its submissions.
+// CloseStage closes the stage and returns its submissions: those that it held
+// when it was first closed.
 func (r *Rounds) CloseStage(_ context.Context, ref contract.StageRef) ([]activities.Submission, error) {
 	var out []activities.Submission
 	err := r.w.call(func() error {
 		s := r.w.StageOf(ref)
-		s.Closed = true
-		out = slices.Clone(s.Submissions)
+		if !s.Closed {
+			s.Closed, s.held = true, slices.Clone(s.Submissions)
+		}
+		out = slices.Clone(s.held)
 		return nil
 	})
 	return out, err

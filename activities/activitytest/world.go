@@ -23,6 +23,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/routing"
@@ -45,12 +46,15 @@ type World struct {
 	Key     *ecdsa.PrivateKey // signs, and is trusted
 	Content map[artifact.Digest][]byte
 
-	Features []catalog.Feature
-	Sites    []site.Site
-	Rounds   map[string]Begun // "run/number"
-	Stages   map[string]*Stage
-	Closed   []contract.CloseRoundInput
-	Ended    []contract.CloseRunInput
+	Features  []catalog.Feature
+	Sites     []site.Site
+	Rounds    map[string]Begun      // "run/number"
+	Exhausted *privacy.RefusalError // what a budget says to a round that begins
+	Stages    map[string]*Stage
+	Sets      map[string]artifact.Descriptor // survivors by "run/number/group"
+	Told      []Told                         // every call that opens a stage for members, also one that came too late
+	Closed    []contract.CloseRoundInput
+	Ended     []contract.CloseRunInput
 
 	Models    []Model
 	History   []routing.Snapshot // by ascending version
@@ -72,6 +76,13 @@ type World struct {
 type Begun struct {
 	Manifest artifact.Descriptor
 	Cohort   []round.Cohort
+	Cost     privacy.Request
+}
+
+// Told is what somebody wanted to tell the members of a stage.
+type Told struct {
+	Ref     contract.StageRef
+	Members []activities.Member
 }
 
 // A Stage is a stage that was opened.
@@ -79,7 +90,9 @@ type Stage struct {
 	Opened      int
 	Closed      bool
 	Counts      round.Counts
+	Members     []activities.Member
 	Submissions []activities.Submission
+	held        []activities.Submission // when it was closed
 	// Arrives is called for every wait, to let a submission arrive in it.
 	Arrives func(*Stage)
 }
@@ -115,6 +128,7 @@ func New() *World {
 		Content:   map[artifact.Digest][]byte{},
 		Rounds:    map[string]Begun{},
 		Stages:    map[string]*Stage{},
+		Sets:      map[string]artifact.Descriptor{},
 		Steps:     map[string]contract.SnapshotRef{},
 		Ballots:   map[string]approval.Ballot{},
 		Outcomes:  map[string]contract.OutcomeInput{},

@@ -22,6 +22,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -37,6 +38,7 @@ type Fabric struct {
 	RunRows     map[string]api.Run         // id
 	SiteRows    map[string]site.Site       // "tenant/id"
 	WorkItems   map[string][]api.Work      // "tenant/id" -> open stages
+	ClosedItems map[string][]api.Work      // "tenant/id" -> closed stages
 	Submissions []api.Submission
 	ModelRows   map[string]api.Model  // "tenant/id"
 	ActionRows  map[string]api.Action // id
@@ -46,18 +48,22 @@ type Fabric struct {
 	Snapshot    routing.Snapshot
 	Signed      routing.Signed
 	Entries     []api.AuditEntry
-	TrialRows   map[string][]api.Trial // "tenant/model"
+	TrialRows   map[string][]api.Trial    // "tenant/model"
+	Ledgers     map[string]privacy.Ledger // "tenant/feature"
 	Content     map[artifact.Digest][]byte
 	Registry    map[artifact.Digest][]byte
 
-	Starts  []api.Start // the outbox
-	Leaves  []string    // kinds of audit leaves, in order
-	Votes   []contract.SignedVote
-	Stops   []string
-	Fail    error    // what every port answers with, when set
-	Against []string // reasons of the rules engine against every run
+	Starts      []api.Start // the outbox
+	Leaves      []string    // kinds of audit leaves, in order
+	Votes       []contract.SignedVote
+	Stops       []string
+	Pauses      []contract.PauseRequest
+	Checkpoints map[string]api.Checkpoint // "tenant/run/number"
+	Fail        error                     // what every port answers with, when set
+	Against     []string                  // reasons of the rules engine against every run
 
 	answers map[string]stored
+	pieces  map[api.Upload][]byte
 }
 
 type stored struct {
@@ -71,7 +77,7 @@ func New() *Fabric {
 		Features: map[string]catalog.Feature{}, RunRows: map[string]api.Run{}, SiteRows: map[string]site.Site{},
 		WorkItems: map[string][]api.Work{}, ModelRows: map[string]api.Model{}, ActionRows: map[string]api.Action{},
 		BallotRows: map[string]approval.Ballot{}, Persons: map[string][]approval.Approver{}, TrialRows: map[string][]api.Trial{},
-		Content: map[artifact.Digest][]byte{}, Registry: map[artifact.Digest][]byte{}, answers: map[string]stored{},
+		Content: map[artifact.Digest][]byte{}, Registry: map[artifact.Digest][]byte{}, answers: map[string]stored{}, Ledgers: map[string]privacy.Ledger{}, Checkpoints: map[string]api.Checkpoint{},
 	}
 }
 
@@ -80,7 +86,7 @@ func (f *Fabric) Ports() api.Ports {
 	return api.Ports{
 		Idempotency: idempotency{f}, Catalog: features{f}, Runs: runs{f}, Sites: sites{f}, Models: models{f}, Actions: actions{f},
 		Approvals: approvals{f}, Workflows: workflows{f}, Snapshots: snapshots{f}, AuditLog: auditLog{f}, Scorecards: scorecards{f},
-		Blobs: blobs{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f},
+		Blobs: blobs{f}, Uploads: uploads{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f}, Budgets: budgets{f},
 	}
 }
 

@@ -215,6 +215,16 @@ func (p workflows) StopRun(_ context.Context, run string, _ contract.StopRequest
 	return err
 }
 
+func (p workflows) PauseRun(_ context.Context, run string, pause contract.PauseRequest) error {
+	leave, err := p.f.enter()
+	defer leave()
+	if err == nil && p.f.RunRows[run].Status == "accepted" {
+		return api.ErrNotFound // in the outbox still
+	}
+	p.f.Pauses = append(p.f.Pauses, pause)
+	return err
+}
+
 type snapshots struct{ f *Fabric }
 
 func (p snapshots) Latest(context.Context) (routing.Snapshot, error) {

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
 
@@ -76,6 +78,28 @@ func (p runs) StartRun(_ context.Context, cmd api.Command, run api.Run, start ap
 
 func (p runs) RecordStop(_ context.Context, cmd api.Command, id, _ string, reply api.Reply[api.Run]) (api.Answer, error) {
 	return command(p.f, cmd, "run.stop_requested", reply, func() (api.Run, error) { return p.f.run(cmd.Tenant, id) })
+}
+
+func (p runs) RecordPause(_ context.Context, cmd api.Command, id string, paused bool, reply api.Reply[api.Run]) (api.Answer, error) {
+	kind := map[bool]string{true: "run.pause_requested", false: "run.resume_requested"}[paused]
+	return command(p.f, cmd, kind, reply, func() (api.Run, error) {
+		run, err := p.f.run(cmd.Tenant, id)
+		if err == nil {
+			run.Paused = paused
+			p.f.RunRows[id] = run
+		}
+		return run, err
+	})
+}
+
+func (p runs) Checkpoint(_ context.Context, caller api.Caller, run string, number int) (api.Checkpoint, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	found, ok := p.f.Checkpoints[fmt.Sprintf("%s/%s/%d", caller.Tenant, run, number)]
+	if err == nil && !ok {
+		err = api.ErrNotFound
+	}
+	return found, err
 }
 
 func (f *Fabric) run(tenant, id string) (api.Run, error) {
@@ -174,15 +198,22 @@ func (p sites) Work(ctx context.Context, tenant, id string, wait time.Duration) 
 	}
 }
 
-func (p sites) Stage(_ context.Context, tenant, id, run string, number int) (api.Work, error) {
+func (p sites) Stage(_ context.Context, tenant, id, run string, number int, stage round.Stage) (api.Work, error) {
 	leave, err := p.f.enter()
 	defer leave()
+	is := func(w api.Work) bool {
+		return w.Stage.Run == run && w.Stage.Number == number && w.Stage.Stage.Or() == stage.Or()
+	}
 	for _, w := range p.f.WorkItems[tenant+"/"+id] {
-		if w.Stage.Run == run && w.Stage.Number == number {
+		if is(w) {
 			return w, err
 		}
 	}
-	if err == nil {
+	switch {
+	case err != nil:
+	case slices.ContainsFunc(p.f.ClosedItems[tenant+"/"+id], is):
+		err = api.ErrClosed
+	default:
 		err = api.ErrNotFound
 	}
 	return api.Work{}, err
@@ -192,8 +223,10 @@ func (p sites) Readable(_ context.Context, tenant, id string, digest artifact.Di
 	leave, err := p.f.enter()
 	defer leave()
 	for _, w := range p.f.WorkItems[tenant+"/"+id] {
-		if w.Base.Digest == digest {
-			return w.Base, err
+		for _, d := range []artifact.Descriptor{w.Base, w.Inbox} {
+			if d.Digest == digest {
+				return d, err
+			}
 		}
 	}
 	if err == nil {

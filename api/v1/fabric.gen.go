@@ -177,6 +177,45 @@ func (e PolicyRuleKinds) Valid() bool {
 	}
 }
 
+// Defines values for PrivacyMechanism.
+const (
+	DiscreteGaussian PrivacyMechanism = "discrete_gaussian"
+	Gaussian         PrivacyMechanism = "gaussian"
+	Skellam          PrivacyMechanism = "skellam"
+)
+
+// Valid indicates whether the value is a known member of the PrivacyMechanism enum.
+func (e PrivacyMechanism) Valid() bool {
+	switch e {
+	case DiscreteGaussian:
+		return true
+	case Gaussian:
+		return true
+	case Skellam:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PrivacyUnit.
+const (
+	PrivacyUnitExample PrivacyUnit = "example"
+	PrivacyUnitSite    PrivacyUnit = "site"
+)
+
+// Valid indicates whether the value is a known member of the PrivacyUnit enum.
+func (e PrivacyUnit) Valid() bool {
+	switch e {
+	case PrivacyUnitExample:
+		return true
+	case PrivacyUnitSite:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for Purpose.
 const (
 	PurposeEvaluate Purpose = "evaluate"
@@ -261,6 +300,147 @@ func (e RunStatus) Valid() bool {
 	case RunStatusRunning:
 		return true
 	case RunStatusStopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SecureMode.
+const (
+	Auto SecureMode = "auto"
+	Off  SecureMode = "off"
+	On   SecureMode = "on"
+)
+
+// Valid indicates whether the value is a known member of the SecureMode enum.
+func (e SecureMode) Valid() bool {
+	switch e {
+	case Auto:
+		return true
+	case Off:
+		return true
+	case On:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for SecureRing.
+const (
+	N32 SecureRing = 32
+	N64 SecureRing = 64
+)
+
+// Valid indicates whether the value is a known member of the SecureRing enum.
+func (e SecureRing) Valid() bool {
+	switch e {
+	case N32:
+		return true
+	case N64:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Stage.
+const (
+	Advertise Stage = "advertise"
+	Check     Stage = "check"
+	Mask      Stage = "mask"
+	Share     Stage = "share"
+	Unmask    Stage = "unmask"
+	Update    Stage = "update"
+)
+
+// Valid indicates whether the value is a known member of the Stage enum.
+func (e Stage) Valid() bool {
+	switch e {
+	case Advertise:
+		return true
+	case Check:
+		return true
+	case Mask:
+		return true
+	case Share:
+		return true
+	case Unmask:
+		return true
+	case Update:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StrategyName.
+const (
+	Fedadagrad StrategyName = "fedadagrad"
+	Fedadam    StrategyName = "fedadam"
+	Fedavg     StrategyName = "fedavg"
+	Fedavgm    StrategyName = "fedavgm"
+	Fedbuff    StrategyName = "fedbuff"
+	Fedprox    StrategyName = "fedprox"
+	Fedyogi    StrategyName = "fedyogi"
+	Scaffold   StrategyName = "scaffold"
+)
+
+// Valid indicates whether the value is a known member of the StrategyName enum.
+func (e StrategyName) Valid() bool {
+	switch e {
+	case Fedadagrad:
+		return true
+	case Fedadam:
+		return true
+	case Fedavg:
+		return true
+	case Fedavgm:
+		return true
+	case Fedbuff:
+		return true
+	case Fedprox:
+		return true
+	case Fedyogi:
+		return true
+	case Scaffold:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StrategyRule.
+const (
+	Bulyan          StrategyRule = "bulyan"
+	GeometricMedian StrategyRule = "geometric_median"
+	Krum            StrategyRule = "krum"
+	Mean            StrategyRule = "mean"
+	Median          StrategyRule = "median"
+	MultiKrum       StrategyRule = "multi_krum"
+	NormBound       StrategyRule = "norm_bound"
+	TrimmedMean     StrategyRule = "trimmed_mean"
+)
+
+// Valid indicates whether the value is a known member of the StrategyRule enum.
+func (e StrategyRule) Valid() bool {
+	switch e {
+	case Bulyan:
+		return true
+	case GeometricMedian:
+		return true
+	case Krum:
+		return true
+	case Mean:
+		return true
+	case Median:
+		return true
+	case MultiKrum:
+		return true
+	case NormBound:
+		return true
+	case TrimmedMean:
 		return true
 	default:
 		return false
@@ -808,6 +988,74 @@ type PolicyWeights struct {
 	Locality int `json:"locality"`
 }
 
+// Privacy how much the result may tell of one unit; nothing is noised if absent
+type Privacy struct {
+	// ClipNorm 1 if absent
+	ClipNorm float64 `json:"clip_norm,omitempty,omitzero"`
+
+	// Delta 0.00001 if absent
+	Delta float64 `json:"delta,omitempty,omitzero"`
+
+	// MaxEpsilon for the whole run
+	MaxEpsilon float64          `json:"max_epsilon,omitempty,omitzero"`
+	Mechanism  PrivacyMechanism `json:"mechanism,omitempty,omitzero"`
+
+	// NoiseMultiplier standard deviation of the noise over the clipping norm
+	NoiseMultiplier float64 `json:"noise_multiplier,omitempty,omitzero"`
+
+	// Unit example if absent
+	Unit PrivacyUnit `json:"unit,omitempty,omitzero"`
+}
+
+// PrivacyMechanism defines model for Privacy.Mechanism.
+type PrivacyMechanism string
+
+// PrivacyUnit example if absent
+type PrivacyUnit string
+
+// PrivacyBudget defines model for PrivacyBudget.
+type PrivacyBudget struct {
+	// Default nobody has set it; the first private round was given it
+	Default bool    `json:"default"`
+	Delta   float64 `json:"delta"`
+
+	// Entries rounds that are charged
+	Entries      int     `json:"entries"`
+	EpsilonLimit float64 `json:"epsilon_limit"`
+
+	// Feature of a tenant, model, feature, site or region
+	Feature Name    `json:"feature"`
+	Left    float64 `json:"left"`
+
+	// Reserved what rounds that are open or crashed add to it
+	Reserved  float64   `json:"reserved"`
+	SetAt     time.Time `json:"set_at"`
+	SetBy     string    `json:"set_by,omitempty,omitzero"`
+	Simulated bool      `json:"simulated,omitempty,omitzero"`
+
+	// Spent epsilon of the rounds that ended
+	Spent float64 `json:"spent"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant Name `json:"tenant"`
+}
+
+// PrivacyBudgetPage defines model for PrivacyBudgetPage.
+type PrivacyBudgetPage struct {
+	Items     []PrivacyBudget `json:"items"`
+	Next      string          `json:"next,omitempty,omitzero"`
+	Simulated bool            `json:"simulated,omitempty,omitzero"`
+}
+
+// PrivacyBudgetRequest defines model for PrivacyBudgetRequest.
+type PrivacyBudgetRequest struct {
+	// Delta 0.00001 if absent
+	Delta float64 `json:"delta,omitempty,omitzero"`
+
+	// Epsilon the limit
+	Epsilon float64 `json:"epsilon"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	Code   string        `json:"code"`
@@ -900,8 +1148,11 @@ type Run struct {
 	Metrics   Metrics   `json:"metrics"`
 
 	// ModelID of a tenant, model, feature, site or region
-	ModelID   Name      `json:"model_id"`
-	Params    RunParams `json:"params"`
+	ModelID Name      `json:"model_id"`
+	Params  RunParams `json:"params"`
+
+	// Paused it holds, or will before its next round
+	Paused    bool      `json:"paused,omitempty,omitzero"`
 	Rounds    []Round   `json:"rounds,omitempty,omitzero"`
 	Simulated bool      `json:"simulated,omitempty,omitzero"`
 	Status    RunStatus `json:"status"`
@@ -927,6 +1178,12 @@ type RunAccepted struct {
 	WorkflowID string `json:"workflow_id"`
 }
 
+// RunOrigin what a closed round of another run left: weights, and the state of the strategy if both runs have the same. Normalisation comes with the weights, so no statistics are taken.
+type RunOrigin struct {
+	Round int `json:"round"`
+	Run   ID  `json:"run"`
+}
+
 // RunPage defines model for RunPage.
 type RunPage struct {
 	Items     []Run  `json:"items"`
@@ -938,6 +1195,9 @@ type RunPage struct {
 type RunParams struct {
 	// BatchSize 32 if absent
 	BatchSize int `json:"batch_size,omitempty,omitzero"`
+
+	// Bounds public [low, high] of every column: the normalisation, in the place of a statistics round
+	Bounds [][]float64 `json:"bounds,omitempty,omitzero"`
 
 	// DeadlineSeconds of a stage; 60 if absent
 	DeadlineSeconds int `json:"deadline_seconds,omitempty,omitzero"`
@@ -954,7 +1214,16 @@ type RunParams struct {
 	// LocalEpochs 1 if absent
 	LocalEpochs int       `json:"local_epochs,omitempty,omitzero"`
 	Model       ModelSpec `json:"model,omitempty,omitzero"`
-	Production  bool      `json:"production,omitempty,omitzero"`
+
+	// OverBp how many more than that are asked, in basis points of it; the first that answer count
+	OverBp int `json:"over_bp,omitempty,omitzero"`
+
+	// Patience stop after so many train rounds without a better loss; never if absent
+	Patience int `json:"patience,omitempty,omitzero"`
+
+	// Privacy how much the result may tell of one unit; nothing is noised if absent
+	Privacy    Privacy `json:"privacy,omitempty,omitzero"`
+	Production bool    `json:"production,omitempty,omitzero"`
 
 	// Quorum sites that must answer in all; 1 if absent
 	Quorum int `json:"quorum,omitempty,omitzero"`
@@ -963,12 +1232,27 @@ type RunParams struct {
 	QuorumRegions int `json:"quorum_regions,omitempty,omitzero"`
 
 	// Rounds train rounds; 1 if absent
-	Rounds int   `json:"rounds,omitempty,omitzero"`
-	Seed   int64 `json:"seed,omitempty,omitzero"`
+	Rounds int `json:"rounds,omitempty,omitzero"`
+
+	// SampleBp share of the enrolled sites that a train round asks, in basis points; all if absent
+	SampleBp int `json:"sample_bp,omitempty,omitzero"`
+
+	// Secure how the sites' vectors are hidden
+	Secure Secure `json:"secure,omitempty,omitzero"`
+	Seed   int64  `json:"seed,omitempty,omitzero"`
+
+	// Strategy how the server combines updates; what a strategy or rule does not use is refused
+	Strategy Strategy `json:"strategy,omitempty,omitzero"`
+
+	// TargetBp stop once the held-out accuracy reaches it, in basis points; never if absent
+	TargetBp int `json:"target_bp,omitempty,omitzero"`
 }
 
 // RunRequest defines model for RunRequest.
 type RunRequest struct {
+	// From what a closed round of another run left: weights, and the state of the strategy if both runs have the same. Normalisation comes with the weights, so no statistics are taken.
+	From RunOrigin `json:"from,omitempty,omitzero"`
+
 	// ModelID of a tenant, model, feature, site or region
 	ModelID Name      `json:"model_id"`
 	Params  RunParams `json:"params,omitempty,omitzero"`
@@ -986,6 +1270,36 @@ type Scorecard struct {
 	Simulated bool   `json:"simulated,omitempty,omitzero"`
 	Status    string `json:"status"`
 }
+
+// Secure how the sites' vectors are hidden
+type Secure struct {
+	// CorruptBp sites that may conspire; 1000 if absent
+	CorruptBp int `json:"corrupt_bp,omitempty,omitzero"`
+
+	// DroppedBp sites that may drop out; 1000 if absent
+	DroppedBp int `json:"dropped_bp,omitempty,omitzero"`
+
+	// MaxExamples most rows that a site counts for; 65536 if absent
+	MaxExamples int `json:"max_examples,omitempty,omitzero"`
+
+	// Mode auto if absent: on wherever three sites take part; production wants on
+	Mode SecureMode `json:"mode,omitempty,omitzero"`
+
+	// Range largest coordinate of an update; 8 if absent
+	Range float64 `json:"range,omitempty,omitzero"`
+
+	// Ring bits of an element; 32 if absent
+	Ring SecureRing `json:"ring,omitempty,omitzero"`
+
+	// StageSeconds deadline of each stage after training; 30 if absent
+	StageSeconds int `json:"stage_seconds,omitempty,omitzero"`
+}
+
+// SecureMode auto if absent: on wherever three sites take part; production wants on
+type SecureMode string
+
+// SecureRing bits of an element; 32 if absent
+type SecureRing int
 
 // SignedSnapshot defines model for SignedSnapshot.
 type SignedSnapshot struct {
@@ -1028,10 +1342,63 @@ type SitePage struct {
 	Simulated bool   `json:"simulated,omitempty,omitzero"`
 }
 
+// Stage update is the only stage of a plain round
+type Stage string
+
 // StopRequest defines model for StopRequest.
 type StopRequest struct {
 	Reason string `json:"reason,omitempty,omitzero"`
 }
+
+// Strategy how the server combines updates; what a strategy or rule does not use is refused
+type Strategy struct {
+	// Beta1 adaptive; 0.9 if absent
+	Beta1 float64 `json:"beta1,omitempty,omitzero"`
+
+	// Beta2 fedadam, fedyogi; 0.99 if absent
+	Beta2 float64 `json:"beta2,omitempty,omitzero"`
+
+	// BucketSites sites a bucket under secure aggregation; 3 if absent
+	BucketSites int `json:"bucket_sites,omitempty,omitzero"`
+	Buffer      int `json:"buffer,omitempty,omitzero"`
+
+	// Byzantine how many vectors may be lies
+	Byzantine int `json:"byzantine,omitempty,omitzero"`
+
+	// Keep multi_krum; all but the liars and two if absent
+	Keep int `json:"keep,omitempty,omitzero"`
+
+	// MaxNorm norm_bound; 1 if absent
+	MaxNorm      float64 `json:"max_norm,omitempty,omitzero"`
+	MaxStaleness int     `json:"max_staleness,omitempty,omitzero"`
+
+	// Momentum fedavgm; 0.9 if absent
+	Momentum float64 `json:"momentum,omitempty,omitzero"`
+
+	// Name fedavg if absent; fedbuff is refused
+	Name StrategyName `json:"name,omitempty,omitzero"`
+
+	// ProximalMu fedprox; 0.01 if absent
+	ProximalMu float64 `json:"proximal_mu,omitempty,omitzero"`
+
+	// Rule mean if absent
+	Rule StrategyRule `json:"rule,omitempty,omitzero"`
+
+	// ServerRate 1 if absent, 0.1 for the adaptive ones
+	ServerRate float64 `json:"server_rate,omitempty,omitzero"`
+
+	// Tau adaptive; 0.001 if absent
+	Tau float64 `json:"tau,omitempty,omitzero"`
+
+	// Trim trimmed_mean; 0.1 if absent
+	Trim float64 `json:"trim,omitempty,omitzero"`
+}
+
+// StrategyName fedavg if absent; fedbuff is refused
+type StrategyName string
+
+// StrategyRule mean if absent
+type StrategyRule string
 
 // SubmissionAccepted defines model for SubmissionAccepted.
 type SubmissionAccepted struct {
@@ -1049,9 +1416,15 @@ type SubmissionRequest struct {
 	Bundle BundleText `json:"bundle"`
 
 	// Examples rows trained on
-	Examples int64       `json:"examples"`
-	Metrics  SiteMetrics `json:"metrics"`
-	Update   Descriptor  `json:"update,omitempty,omitzero"`
+	Examples int64 `json:"examples"`
+
+	// Message JSON text of a message of the secure aggregation protocol
+	Message string      `json:"message,omitempty,omitzero"`
+	Metrics SiteMetrics `json:"metrics"`
+
+	// Stage update is the only stage of a plain round
+	Stage  Stage      `json:"stage,omitempty,omitzero"`
+	Update Descriptor `json:"update,omitempty,omitzero"`
 }
 
 // Tenants defines model for Tenants.
@@ -1090,9 +1463,10 @@ type Work struct {
 	Base Descriptor `json:"base"`
 
 	// Bundle JSON text of the bundle over it
-	Bundle   string    `json:"bundle"`
-	Deadline time.Time `json:"deadline"`
-	Kind     WorkKind  `json:"kind"`
+	Bundle   string     `json:"bundle"`
+	Deadline time.Time  `json:"deadline"`
+	Inbox    Descriptor `json:"inbox,omitempty,omitzero"`
+	Kind     WorkKind   `json:"kind"`
 
 	// Manifest the round manifest, as signed
 	Manifest string `json:"manifest"`
@@ -1104,6 +1478,9 @@ type Work struct {
 	// Region of a tenant, model, feature, site or region
 	Region Name `json:"region"`
 	Run    ID   `json:"run"`
+
+	// Stage update is the only stage of a plain round
+	Stage Stage `json:"stage"`
 
 	// Tenant of a tenant, model, feature, site or region
 	Tenant Name `json:"tenant"`
@@ -1315,6 +1692,22 @@ type GetRolloutParams struct {
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
+// ListPrivacyBudgetsParams defines parameters for ListPrivacyBudgets.
+type ListPrivacyBudgetsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// SetPrivacyBudgetParams defines parameters for SetPrivacyBudget.
+type SetPrivacyBudgetParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
 // GetPromotionParams defines parameters for GetPromotion.
 type GetPromotionParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -1368,6 +1761,24 @@ type ListRunsParams struct {
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// PauseRunParams defines parameters for PauseRun.
+type PauseRunParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// ResumeRunParams defines parameters for ResumeRun.
+type ResumeRunParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // StopRunParams defines parameters for StopRun.
 type StopRunParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -1419,6 +1830,9 @@ type PromoteModelJSONRequestBody = PromotionRequest
 // ProposePolicyJSONRequestBody defines body for ProposePolicy for application/json ContentType.
 type ProposePolicyJSONRequestBody = PolicyProposal
 
+// SetPrivacyBudgetJSONRequestBody defines body for SetPrivacyBudget for application/json ContentType.
+type SetPrivacyBudgetJSONRequestBody = PrivacyBudgetRequest
+
 // SubmitUpdateJSONRequestBody defines body for SubmitUpdate for application/json ContentType.
 type SubmitUpdateJSONRequestBody = SubmissionRequest
 
@@ -1427,6 +1841,12 @@ type EnrolSiteJSONRequestBody = EnrolRequest
 
 // StartRunJSONRequestBody defines body for StartRun for application/json ContentType.
 type StartRunJSONRequestBody = RunRequest
+
+// PauseRunJSONRequestBody defines body for PauseRun for application/json ContentType.
+type PauseRunJSONRequestBody = StopRequest
+
+// ResumeRunJSONRequestBody defines body for ResumeRun for application/json ContentType.
+type ResumeRunJSONRequestBody = StopRequest
 
 // StopRunJSONRequestBody defines body for StopRun for application/json ContentType.
 type StopRunJSONRequestBody = StopRequest
@@ -1566,12 +1986,20 @@ type ClientInterface interface {
 	// Corresponds with GET /audit/proof (the `AuditProof` operationId).
 	AuditProof(ctx context.Context, params *AuditProofParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetBlob Base weights of an open stage that the site is in
+	// GetBlob What an open stage gives the site: base weights, optimiser state, its inbox
 	//
 	// Corresponds with GET /blobs/{digest} (the `GetBlob` operationId).
 	GetBlob(ctx context.Context, digest Digest, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// PutBlobWithBody Upload an update (at most 64 MiB); it is kept only if its content has the digest
+	// PutBlobWithBody Upload an update or a masked vector, whole (at most 64 MiB) or in pieces; it is kept only if its content has the digest
+	//
+	// In pieces: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and begins where the one before it
+	// ended. It is answered 308 with the `Range` that is kept (none: nothing is), or 201 when the whole is. What is kept
+	// survives a crash of either side. `Content-Range: bytes */TOTAL` without a body asks how much that is. A piece at
+	// another offset is answered 409 (`wrong_offset`) with the `Range`; an upload for which there is no room, 429.
+	//
+	// It is taken while a stage waits for it: `update`, or `mask`, whose vector has exactly the size that the round's
+	// manifest fixes. The other stages take messages only, which travel in the submission.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1695,6 +2123,25 @@ type ClientInterface interface {
 	// Corresponds with GET /policies/rollouts/{id} (the `GetRollout` operationId).
 	GetRollout(ctx context.Context, id IDPath, params *GetRolloutParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListPrivacyBudgets Privacy budgets of the tenant's features and what is left of them, by feature
+	//
+	// Corresponds with GET /privacy/budgets (the `ListPrivacyBudgets` operationId).
+	ListPrivacyBudgets(ctx context.Context, params *ListPrivacyBudgetsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetPrivacyBudgetWithBody Limit what all rounds together may tell of one contributor to a feature
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+	SetPrivacyBudgetWithBody(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SetPrivacyBudget Limit what all rounds together may tell of one contributor to a feature
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+	SetPrivacyBudget(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetPromotion How a promotion stands
 	//
 	// Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
@@ -1706,6 +2153,12 @@ type ClientInterface interface {
 	// of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 	// is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
 	//
+	// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+	// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+	// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+	// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+	// a vector of another length, is recorded as refused.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /rounds/{run}/{number}/submissions (the `SubmitUpdate` operationId).
@@ -1716,6 +2169,12 @@ type ClientInterface interface {
 	// The bundle holds a statement of predicate type submission/v1 by the site's enrolled key. Its subject is the digest
 	// of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 	// is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
+	//
+	// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+	// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+	// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+	// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+	// a vector of another length, is recorded as refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1784,6 +2243,34 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /train/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PauseRunWithBody Let a run begin no further round; the open one ends
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+	PauseRunWithBody(ctx context.Context, id IDPath, params *PauseRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PauseRun Let a run begin no further round; the open one ends
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+	PauseRun(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeRunWithBody Let a paused run go on
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+	ResumeRunWithBody(ctx context.Context, id IDPath, params *ResumeRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeRun Let a paused run go on
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+	ResumeRun(ctx context.Context, id IDPath, params *ResumeRunParams, body ResumeRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// StopRunWithBody End a run after its open round
 	//
@@ -1982,7 +2469,7 @@ func (c *Client) AuditProof(ctx context.Context, params *AuditProofParams, reqEd
 	return c.Client.Do(req)
 }
 
-// GetBlob Base weights of an open stage that the site is in
+// GetBlob What an open stage gives the site: base weights, optimiser state, its inbox
 //
 // Corresponds with GET /blobs/{digest} (the `GetBlob` operationId).
 func (c *Client) GetBlob(ctx context.Context, digest Digest, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1997,7 +2484,15 @@ func (c *Client) GetBlob(ctx context.Context, digest Digest, reqEditors ...Reque
 	return c.Client.Do(req)
 }
 
-// PutBlobWithBody Upload an update (at most 64 MiB); it is kept only if its content has the digest
+// PutBlobWithBody Upload an update or a masked vector, whole (at most 64 MiB) or in pieces; it is kept only if its content has the digest
+//
+// In pieces: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and begins where the one before it
+// ended. It is answered 308 with the `Range` that is kept (none: nothing is), or 201 when the whole is. What is kept
+// survives a crash of either side. `Content-Range: bytes */TOTAL` without a body asks how much that is. A piece at
+// another offset is answered 409 (`wrong_offset`) with the `Range`; an upload for which there is no room, 429.
+//
+// It is taken while a stage waits for it: `update`, or `mask`, whose vector has exactly the size that the round's
+// manifest fixes. The other stages take messages only, which travel in the submission.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2321,6 +2816,55 @@ func (c *Client) GetRollout(ctx context.Context, id IDPath, params *GetRolloutPa
 	return c.Client.Do(req)
 }
 
+// ListPrivacyBudgets Privacy budgets of the tenant's features and what is left of them, by feature
+//
+// Corresponds with GET /privacy/budgets (the `ListPrivacyBudgets` operationId).
+func (c *Client) ListPrivacyBudgets(ctx context.Context, params *ListPrivacyBudgetsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPrivacyBudgetsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetPrivacyBudgetWithBody Limit what all rounds together may tell of one contributor to a feature
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+func (c *Client) SetPrivacyBudgetWithBody(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetPrivacyBudgetRequestWithBody(c.Server, feature, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SetPrivacyBudget Limit what all rounds together may tell of one contributor to a feature
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+func (c *Client) SetPrivacyBudget(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSetPrivacyBudgetRequest(c.Server, feature, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetPromotion How a promotion stands
 //
 // Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
@@ -2342,6 +2886,12 @@ func (c *Client) GetPromotion(ctx context.Context, id IDPath, params *GetPromoti
 // of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 // is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
 //
+// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+// a vector of another length, is recorded as refused.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /rounds/{run}/{number}/submissions (the `SubmitUpdate` operationId).
@@ -2362,6 +2912,12 @@ func (c *Client) SubmitUpdateWithBody(ctx context.Context, run ID, number int, c
 // The bundle holds a statement of predicate type submission/v1 by the site's enrolled key. Its subject is the digest
 // of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 // is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
+//
+// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+// a vector of another length, is recorded as refused.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2541,6 +3097,74 @@ func (c *Client) StartRun(ctx context.Context, params *StartRunParams, body Star
 // Corresponds with GET /train/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListRunsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PauseRunWithBody Let a run begin no further round; the open one ends
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+func (c *Client) PauseRunWithBody(ctx context.Context, id IDPath, params *PauseRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseRunRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PauseRun Let a run begin no further round; the open one ends
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+func (c *Client) PauseRun(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseRunRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeRunWithBody Let a paused run go on
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+func (c *Client) ResumeRunWithBody(ctx context.Context, id IDPath, params *ResumeRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeRunRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeRun Let a paused run go on
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+func (c *Client) ResumeRun(ctx context.Context, id IDPath, params *ResumeRunParams, body ResumeRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeRunRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4084,6 +4708,142 @@ func NewGetRolloutRequest(server string, id IDPath, params *GetRolloutParams) (*
 	return req, nil
 }
 
+// NewListPrivacyBudgetsRequest constructs an http.Request for the ListPrivacyBudgets method
+func NewListPrivacyBudgetsRequest(server string, params *ListPrivacyBudgetsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/privacy/budgets")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSetPrivacyBudgetRequest calls the generic SetPrivacyBudget builder with application/json body
+func NewSetPrivacyBudgetRequest(server string, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSetPrivacyBudgetRequestWithBody(server, feature, params, "application/json", bodyReader)
+}
+
+// NewSetPrivacyBudgetRequestWithBody constructs an http.Request for the SetPrivacyBudget method, with any body, and a specified content type
+func NewSetPrivacyBudgetRequestWithBody(server string, feature Name, params *SetPrivacyBudgetParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "feature", feature, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/privacy/budgets/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetPromotionRequest constructs an http.Request for the GetPromotion method
 func NewGetPromotionRequest(server string, id IDPath, params *GetPromotionParams) (*http.Request, error) {
 	var err error
@@ -4646,6 +5406,172 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 	return req, nil
 }
 
+// NewPauseRunRequest calls the generic PauseRun builder with application/json body
+func NewPauseRunRequest(server string, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPauseRunRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewPauseRunRequestWithBody constructs an http.Request for the PauseRun method, with any body, and a specified content type
+func NewPauseRunRequestWithBody(server string, id IDPath, params *PauseRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/train/runs/%s/pause", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewResumeRunRequest calls the generic ResumeRun builder with application/json body
+func NewResumeRunRequest(server string, id IDPath, params *ResumeRunParams, body ResumeRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewResumeRunRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewResumeRunRequestWithBody constructs an http.Request for the ResumeRun method, with any body, and a specified content type
+func NewResumeRunRequestWithBody(server string, id IDPath, params *ResumeRunParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/train/runs/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewStopRunRequest calls the generic StopRun builder with application/json body
 func NewStopRunRequest(server string, id IDPath, params *StopRunParams, body StopRunJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -5033,14 +5959,22 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /audit/proof (the `AuditProof` operationId).
 	AuditProofWithResponse(ctx context.Context, params *AuditProofParams, reqEditors ...RequestEditorFn) (*AuditProofResponse, error)
 
-	// GetBlobWithResponse Base weights of an open stage that the site is in
+	// GetBlobWithResponse What an open stage gives the site: base weights, optimiser state, its inbox
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /blobs/{digest} (the `GetBlob` operationId).
 	GetBlobWithResponse(ctx context.Context, digest Digest, reqEditors ...RequestEditorFn) (*GetBlobResponse, error)
 
-	// PutBlobWithBodyWithResponse Upload an update (at most 64 MiB); it is kept only if its content has the digest
+	// PutBlobWithBodyWithResponse Upload an update or a masked vector, whole (at most 64 MiB) or in pieces; it is kept only if its content has the digest
+	//
+	// In pieces: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and begins where the one before it
+	// ended. It is answered 308 with the `Range` that is kept (none: nothing is), or 201 when the whole is. What is kept
+	// survives a crash of either side. `Content-Range: bytes */TOTAL` without a body asks how much that is. A piece at
+	// another offset is answered 409 (`wrong_offset`) with the `Range`; an upload for which there is no room, 429.
+	//
+	// It is taken while a stage waits for it: `update`, or `mask`, whose vector has exactly the size that the round's
+	// manifest fixes. The other stages take messages only, which travel in the submission.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5184,6 +6118,27 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /policies/rollouts/{id} (the `GetRollout` operationId).
 	GetRolloutWithResponse(ctx context.Context, id IDPath, params *GetRolloutParams, reqEditors ...RequestEditorFn) (*GetRolloutResponse, error)
 
+	// ListPrivacyBudgetsWithResponse Privacy budgets of the tenant's features and what is left of them, by feature
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /privacy/budgets (the `ListPrivacyBudgets` operationId).
+	ListPrivacyBudgetsWithResponse(ctx context.Context, params *ListPrivacyBudgetsParams, reqEditors ...RequestEditorFn) (*ListPrivacyBudgetsResponse, error)
+
+	// SetPrivacyBudgetWithBodyWithResponse Limit what all rounds together may tell of one contributor to a feature
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+	SetPrivacyBudgetWithBodyWithResponse(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetPrivacyBudgetResponse, error)
+
+	// SetPrivacyBudgetWithResponse Limit what all rounds together may tell of one contributor to a feature
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+	SetPrivacyBudgetWithResponse(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetPrivacyBudgetResponse, error)
+
 	// GetPromotionWithResponse How a promotion stands
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -5197,6 +6152,12 @@ type ClientWithResponsesInterface interface {
 	// of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 	// is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
 	//
+	// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+	// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+	// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+	// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+	// a vector of another length, is recorded as refused.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /rounds/{run}/{number}/submissions (the `SubmitUpdate` operationId).
@@ -5207,6 +6168,12 @@ type ClientWithResponsesInterface interface {
 	// The bundle holds a statement of predicate type submission/v1 by the site's enrolled key. Its subject is the digest
 	// of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 	// is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
+	//
+	// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+	// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+	// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+	// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+	// a vector of another length, is recorded as refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5289,6 +6256,34 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /train/runs (the `ListRuns` operationId).
 	ListRunsWithResponse(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error)
+
+	// PauseRunWithBodyWithResponse Let a run begin no further round; the open one ends
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+	PauseRunWithBodyWithResponse(ctx context.Context, id IDPath, params *PauseRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseRunResponse, error)
+
+	// PauseRunWithResponse Let a run begin no further round; the open one ends
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+	PauseRunWithResponse(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseRunResponse, error)
+
+	// ResumeRunWithBodyWithResponse Let a paused run go on
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+	ResumeRunWithBodyWithResponse(ctx context.Context, id IDPath, params *ResumeRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeRunResponse, error)
+
+	// ResumeRunWithResponse Let a paused run go on
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+	ResumeRunWithResponse(ctx context.Context, id IDPath, params *ResumeRunParams, body ResumeRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeRunResponse, error)
 
 	// StopRunWithBodyWithResponse End a run after its open round
 	//
@@ -6192,6 +7187,11 @@ func (r GetBlobResponse) ContentType() string {
 	return ""
 }
 
+// PutBlobResponse308Headers the declared response headers of an HTTP 308 response for PutBlob
+type PutBlobResponse308Headers struct {
+	Range string
+}
+
 type PutBlobResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6207,6 +7207,8 @@ type PutBlobResponse struct {
 	ApplicationProblemJSON413 *Problem
 	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
 	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON416 the response for an HTTP 416 `application/problem+json` response
+	ApplicationProblemJSON416 *Problem
 	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
 	ApplicationProblemJSON422 *Problem
 	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
@@ -6215,6 +7217,8 @@ type PutBlobResponse struct {
 	ApplicationProblemJSON500 *Problem
 	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
 	ApplicationProblemJSON503 *Problem
+	// Headers308 the parsed response headers for an HTTP 308 response
+	Headers308 *PutBlobResponse308Headers
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
@@ -6245,6 +7249,11 @@ func (r PutBlobResponse) GetApplicationProblemJSON413() *Problem {
 // GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
 func (r PutBlobResponse) GetApplicationProblemJSON415() *Problem {
 	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON416 returns the response for an HTTP 416 `application/problem+json` response
+func (r PutBlobResponse) GetApplicationProblemJSON416() *Problem {
+	return r.ApplicationProblemJSON416
 }
 
 // GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
@@ -7730,6 +8739,207 @@ func (r GetRolloutResponse) ContentType() string {
 	return ""
 }
 
+type ListPrivacyBudgetsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PrivacyBudgetPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPrivacyBudgetsResponse) GetJSON200() *PrivacyBudgetPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListPrivacyBudgetsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPrivacyBudgetsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPrivacyBudgetsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPrivacyBudgetsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPrivacyBudgetsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SetPrivacyBudgetResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PrivacyBudget
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SetPrivacyBudgetResponse) GetJSON200() *PrivacyBudget {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SetPrivacyBudgetResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SetPrivacyBudgetResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SetPrivacyBudgetResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SetPrivacyBudgetResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SetPrivacyBudgetResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetPromotionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8769,6 +9979,242 @@ func (r ListRunsResponse) ContentType() string {
 	return ""
 }
 
+type PauseRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *RunAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PauseRunResponse) GetJSON202() *RunAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PauseRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PauseRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PauseRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PauseRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PauseRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ResumeRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *RunAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ResumeRunResponse) GetJSON202() *RunAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ResumeRunResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StopRunResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -9315,7 +10761,7 @@ func (c *ClientWithResponses) AuditProofWithResponse(ctx context.Context, params
 	return ParseAuditProofResponse(rsp)
 }
 
-// GetBlobWithResponse Base weights of an open stage that the site is in
+// GetBlobWithResponse What an open stage gives the site: base weights, optimiser state, its inbox
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9328,7 +10774,15 @@ func (c *ClientWithResponses) GetBlobWithResponse(ctx context.Context, digest Di
 	return ParseGetBlobResponse(rsp)
 }
 
-// PutBlobWithBodyWithResponse Upload an update (at most 64 MiB); it is kept only if its content has the digest
+// PutBlobWithBodyWithResponse Upload an update or a masked vector, whole (at most 64 MiB) or in pieces; it is kept only if its content has the digest
+//
+// In pieces: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and begins where the one before it
+// ended. It is answered 308 with the `Range` that is kept (none: nothing is), or 201 when the whole is. What is kept
+// survives a crash of either side. `Content-Range: bytes */TOTAL` without a body asks how much that is. A piece at
+// another offset is answered 409 (`wrong_offset`) with the `Range`; an upload for which there is no room, 429.
+//
+// It is taken while a stage waits for it: `update`, or `mask`, whose vector has exactly the size that the round's
+// manifest fixes. The other stages take messages only, which travel in the submission.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9592,6 +11046,45 @@ func (c *ClientWithResponses) GetRolloutWithResponse(ctx context.Context, id IDP
 	return ParseGetRolloutResponse(rsp)
 }
 
+// ListPrivacyBudgetsWithResponse Privacy budgets of the tenant's features and what is left of them, by feature
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /privacy/budgets (the `ListPrivacyBudgets` operationId).
+func (c *ClientWithResponses) ListPrivacyBudgetsWithResponse(ctx context.Context, params *ListPrivacyBudgetsParams, reqEditors ...RequestEditorFn) (*ListPrivacyBudgetsResponse, error) {
+	rsp, err := c.ListPrivacyBudgets(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPrivacyBudgetsResponse(rsp)
+}
+
+// SetPrivacyBudgetWithBodyWithResponse Limit what all rounds together may tell of one contributor to a feature
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+func (c *ClientWithResponses) SetPrivacyBudgetWithBodyWithResponse(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SetPrivacyBudgetResponse, error) {
+	rsp, err := c.SetPrivacyBudgetWithBody(ctx, feature, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetPrivacyBudgetResponse(rsp)
+}
+
+// SetPrivacyBudgetWithResponse Limit what all rounds together may tell of one contributor to a feature
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
+func (c *ClientWithResponses) SetPrivacyBudgetWithResponse(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetPrivacyBudgetResponse, error) {
+	rsp, err := c.SetPrivacyBudget(ctx, feature, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSetPrivacyBudgetResponse(rsp)
+}
+
 // GetPromotionWithResponse How a promotion stands
 //
 // Returns a wrapper object for the known response body format(s).
@@ -9611,6 +11104,12 @@ func (c *ClientWithResponses) GetPromotionWithResponse(ctx context.Context, id I
 // of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 // is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
 //
+// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+// a vector of another length, is recorded as refused.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /rounds/{run}/{number}/submissions (the `SubmitUpdate` operationId).
@@ -9627,6 +11126,12 @@ func (c *ClientWithResponses) SubmitUpdateWithBodyWithResponse(ctx context.Conte
 // The bundle holds a statement of predicate type submission/v1 by the site's enrolled key. Its subject is the digest
 // of the update, or of the round manifest when there is no update. An update with a wrong shape, NaN or an infinity
 // is recorded as refused, counts as answered, and is answered 422 (`bad_update`).
+//
+// A secured round has the stages `advertise`, `share`, `mask`, `check` and `unmask`, each with a `message` of the
+// protocol (docs/protocol/secagg.md). In stage `mask` the update is the masked vector; in the others there is none,
+// and the statement is about the SHA-256 of the message. Examples and metrics are 0 in all of them, because they
+// ride inside the vector: others are refused and not recorded. A message of another stage, round, group or site, or
+// a vector of another length, is recorded as refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9780,6 +11285,58 @@ func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *
 		return nil, err
 	}
 	return ParseListRunsResponse(rsp)
+}
+
+// PauseRunWithBodyWithResponse Let a run begin no further round; the open one ends
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+func (c *ClientWithResponses) PauseRunWithBodyWithResponse(ctx context.Context, id IDPath, params *PauseRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PauseRunResponse, error) {
+	rsp, err := c.PauseRunWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePauseRunResponse(rsp)
+}
+
+// PauseRunWithResponse Let a run begin no further round; the open one ends
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
+func (c *ClientWithResponses) PauseRunWithResponse(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseRunResponse, error) {
+	rsp, err := c.PauseRun(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePauseRunResponse(rsp)
+}
+
+// ResumeRunWithBodyWithResponse Let a paused run go on
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+func (c *ClientWithResponses) ResumeRunWithBodyWithResponse(ctx context.Context, id IDPath, params *ResumeRunParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ResumeRunResponse, error) {
+	rsp, err := c.ResumeRunWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeRunResponse(rsp)
+}
+
+// ResumeRunWithResponse Let a paused run go on
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /train/runs/{id}/resume (the `ResumeRun` operationId).
+func (c *ClientWithResponses) ResumeRunWithResponse(ctx context.Context, id IDPath, params *ResumeRunParams, body ResumeRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ResumeRunResponse, error) {
+	rsp, err := c.ResumeRun(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeRunResponse(rsp)
 }
 
 // StopRunWithBodyWithResponse End a run after its open round
@@ -10605,6 +12162,9 @@ func ParsePutBlobResponse(rsp *http.Response) (*PutBlobResponse, error) {
 		}
 		response.JSON201 = &dest
 
+	case rsp.StatusCode == 308:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -10640,6 +12200,13 @@ func ParsePutBlobResponse(rsp *http.Response) (*PutBlobResponse, error) {
 		}
 		response.ApplicationProblemJSON415 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 416:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON416 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -10668,6 +12235,19 @@ func ParsePutBlobResponse(rsp *http.Response) (*PutBlobResponse, error) {
 		}
 		response.ApplicationProblemJSON503 = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 308:
+		var headers PutBlobResponse308Headers
+		if values := rsp.Header.Values("Range"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Range", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Range = value
+		}
+		response.Headers308 = &headers
 	}
 
 	return response, nil
@@ -11885,6 +13465,177 @@ func ParseGetRolloutResponse(rsp *http.Response) (*GetRolloutResponse, error) {
 	return response, nil
 }
 
+// ParseListPrivacyBudgetsResponse parses an HTTP response from a ListPrivacyBudgetsWithResponse call
+func ParseListPrivacyBudgetsResponse(rsp *http.Response) (*ListPrivacyBudgetsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPrivacyBudgetsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PrivacyBudgetPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSetPrivacyBudgetResponse parses an HTTP response from a SetPrivacyBudgetWithResponse call
+func ParseSetPrivacyBudgetResponse(rsp *http.Response) (*SetPrivacyBudgetResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SetPrivacyBudgetResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PrivacyBudget
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetPromotionResponse parses an HTTP response from a GetPromotionWithResponse call
 func ParseGetPromotionResponse(rsp *http.Response) (*GetPromotionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -12735,6 +14486,212 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePauseRunResponse parses an HTTP response from a PauseRunWithResponse call
+func ParsePauseRunResponse(rsp *http.Response) (*PauseRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PauseRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest RunAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseResumeRunResponse parses an HTTP response from a ResumeRunWithResponse call
+func ParseResumeRunResponse(rsp *http.Response) (*ResumeRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest RunAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem

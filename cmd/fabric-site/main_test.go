@@ -54,6 +54,11 @@ func TestBadCommandLinesAndSettings(t *testing.T) {
 		{"plain http in production", []string{"run"}, append(fine, "FABRIC_ENV=prod"), "https"},
 		{"a URL that is none", []string{"run"}, append(fine, "FABRIC_API_URL=host:9000"), "URL"},
 		{"a log level that is none", []string{"run"}, append(fine, "FABRIC_LOG_LEVEL=loud"), "FABRIC_LOG_LEVEL"},
+		{"an impossible epsilon", []string{"run", "--max-epsilon", "NaN"}, fine, "epsilon"},
+		{"an unknown trainer", []string{"run", "--allow-trainer", "forest"}, fine, "trainer"},
+		{"peers that are not there", []string{"run", "--peers", secret + "x"}, fine, "--peers"},
+		{"peers that are none", []string{"run", "--peers", secret}, fine, "--peers"},
+		{"no peers at all", []string{"run", "--peers", os.DevNull}, fine, "--peers"},
 		{"a floor of zero", []string{"run", "--min-rows", "0"}, fine, "fewest rows"},
 	}
 	for _, tt := range tests {

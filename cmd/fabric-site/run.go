@@ -27,6 +27,8 @@ type flags struct {
 	pass         []string
 	allowTenants []string
 	minRows      int
+	floor        agent.Floor
+	peers        string
 }
 
 const runHelp = `Run the agent until it is told to stop.
@@ -59,6 +61,12 @@ func newRun(environ []string, log io.Writer) *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.pass, "exec-env", nil, "variables of this process that the command may see")
 	cmd.Flags().StringSliceVar(&f.allowTenants, "allow-tenant", nil, "owners of models to work for (default: every owner)")
 	cmd.Flags().IntVar(&f.minRows, "min-rows", 10, "fewest rows to train on: a mean over few rows tells the rows")
+	cmd.Flags().IntVar(&f.floor.MinCohort, "min-cohort", 0, "fewest sites that may be summed together")
+	cmd.Flags().BoolVar(&f.floor.RequireSecure, "require-secure", false, "send no update that is not masked (secure aggregation)")
+	cmd.Flags().Float64Var(&f.floor.MaxEpsilon, "max-epsilon", 0, "largest epsilon that one round may cost; with it, rounds without a bound are refused (default: not looked at)")
+	cmd.Flags().StringSliceVar(&f.floor.Trainers, "allow-trainer", nil,
+		"logistic, mlp, exec, or sha256:<digits> of a file that the --exec command names (default: all)")
+	cmd.Flags().StringVar(&f.peers, "peers", "", `file with the identity keys of other sites, each after a line "tenant/site" (default: a key is pinned when its site is first met)`)
 	return cmd
 }
 
@@ -73,7 +81,19 @@ func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
 	opts := agent.Options{
 		Tenant: c.SiteTenant, Site: c.SiteID, Region: c.Region,
 		Data: c.SiteData, StateDir: c.StateDir, Token: first(config.List(c.FederationTok.Reveal())),
-		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows,
+		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows, Floor: f.floor,
+	}
+	if f.peers != "" {
+		text, err := os.ReadFile(f.peers)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --peers: %w", errUsage, err)
+		}
+		if opts.Peers, err = agent.ParsePeers(text); err != nil {
+			return nil, fmt.Errorf("%w: --peers: %w", errUsage, err)
+		}
+		if len(opts.Peers) == 0 {
+			return nil, fmt.Errorf("%w: --peers: the list is empty", errUsage)
+		}
 	}
 	if f.command != "" {
 		opts.Program = &program.Program{Command: f.command, Dir: filepath.Join(c.StateDir, "exec"), Limit: f.limit, Pass: f.pass}

@@ -111,6 +111,10 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	if err != nil {
 		return fail(err)
 	}
+	uploads, err := a.openUploads(c, blobs)
+	if err != nil {
+		return fail(err)
+	}
 	key, text, err := a.pinned(c)
 	if err != nil {
 		return fail(err)
@@ -142,7 +146,7 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	options := api.Options{
 		Version: version, Simulation: c.Simulation(), SigningKey: c.Set("COSIGN_KEY_PATH") && !c.Simulation(),
 		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: []string{string(text)},
-		Regions: c.RegionNames(), RouterURL: c.RouterURL, Metrics: t.Registry, Log: t.Log, Now: time.Now,
+		Regions: c.RegionNames(), RouterURL: c.RouterURL, MaxUpload: int64(c.MaxUpload), Metrics: t.Registry, Log: t.Log, Now: time.Now,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
 		Checks: map[string]api.Check{
 			"postgres": db.Health,
@@ -157,7 +161,7 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	wired := api.Ports{
 		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
-		Blobs: blobs, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules,
+		Blobs: blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules, Budgets: db.Budgets(),
 	}
 	return options, wired, nil
 }

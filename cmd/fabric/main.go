@@ -76,8 +76,8 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		group string
 		make  func(*app) *cobra.Command
 	}{
-		{"try", newUp}, {"try", newDemo}, {"try", newToken},
-		{"use", newFeature}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newApprovals}, {"use", newApprove},
+		{"try", newUp}, {"try", newDemo}, {"try", newSimulate}, {"try", newToken},
+		{"use", newFeature}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newApprovals}, {"use", newApprove},
 		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newPolicy}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
 		{"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},

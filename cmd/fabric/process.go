@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/internal/blob"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
@@ -50,11 +51,12 @@ func (a *app) database(ctx context.Context, c config.Config, t *telemetry.Teleme
 		return nil, usage(fmt.Errorf("set POSTGRES_DSN to the primary database, or try: fabric up"))
 	}
 	return postgres.Open(ctx, postgres.Options{
-		DSN:           c.PostgresDSN.Reveal(),
-		ReplicaDSNs:   config.List(c.ReplicaDSNs.Reveal()),
-		ReplicaWindow: time.Duration(c.ReplicaWindow) * time.Millisecond,
-		Tracer:        t.Tracers,
-		Log:           t.Log,
+		DSN:            c.PostgresDSN.Reveal(),
+		ReplicaDSNs:    config.List(c.ReplicaDSNs.Reveal()),
+		ReplicaWindow:  time.Duration(c.ReplicaWindow) * time.Millisecond,
+		PrivacyEpsilon: c.PrivacyEpsilon,
+		Tracer:         t.Tracers,
+		Log:            t.Log,
 	})
 }
 
@@ -80,6 +82,18 @@ func (a *app) openBlobs(ctx context.Context, c config.Config) (activities.Blobs,
 	u.Path = ""
 	return blob.NewS3(ctx, blob.S3Config{Endpoint: u.String(), Bucket: bucket, Prefix: prefix,
 		AccessKey: c.S3AccessKey.Reveal(), SecretKey: c.S3SecretKey.Reveal()})
+}
+
+// openUploads opens the store of uploads that come in pieces: beside the blobs
+// of a directory, or in the state directory on their way into a bucket.
+func (a *app) openUploads(c config.Config, blobs activities.Blobs) (api.Uploads, error) {
+	switch store := blobs.(type) {
+	case *blob.Dir:
+		return store.Uploads(blob.Limits{})
+	case *blob.S3:
+		return store.Uploads(absolute(c.StateDir, "uploads"), blob.Limits{})
+	}
+	return nil, fmt.Errorf("%T takes no uploads in pieces", blobs)
 }
 
 // signer loads the signing key. Vault's transit engine is not served yet, and

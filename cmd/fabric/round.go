@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"text/tabwriter"
 	"time"
 
@@ -14,27 +12,22 @@ import (
 )
 
 func newRound(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "round", Short: "Start federated rounds, watch them converge, stop them"}
+	cmd := &cobra.Command{Use: "round", Short: "Start federated rounds, watch them converge, hold and stop them"}
 
 	var tenants []string
 	var file string
 	var p v1.RunParams
-	var trainer string
+	var choice paramFlags
 	var watch bool
 	start := a.command("start MODEL", "Start a training run over the sites of the tenants", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		if file != "" {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				return usage(err)
-			}
-			if err := json.Unmarshal(text, &p); err != nil {
-				return usage(fmt.Errorf("%s: %w", file, err))
-			}
+		request := v1.RunRequest{ModelID: args[0], Tenants: tenants}
+		if err := choice.complete(&p, &request); err != nil {
+			return usage(err)
 		}
-		if trainer != "" {
-			p.Model.Trainer = v1.ModelSpecTrainer(trainer)
+		if err := over(file, p, &request.Params); err != nil {
+			return usage(err)
 		}
-		accepted, err := v1.Fetch[v1.RunAccepted](c.StartRun(cmd.Context(), nil, v1.RunRequest{ModelID: args[0], Tenants: tenants, Params: p}))
+		accepted, err := v1.Fetch[v1.RunAccepted](c.StartRun(cmd.Context(), nil, request))
 		if err != nil {
 			return err
 		}
@@ -58,7 +51,7 @@ func newRound(a *app) *cobra.Command {
 	f.IntVar(&p.BatchSize, "batch", 0, "rows a step")
 	f.Float64Var(&p.LearningRate, "learning-rate", 0, "step size of the sites")
 	f.IntVar(&p.Model.Hidden, "hidden", 0, "units of the hidden layer (mlp)")
-	f.StringVar(&trainer, "trainer", "", "logistic, mlp or exec")
+	choice.declare(start, &p)
 	f.StringSliceVar(&p.Features, "features", nil, "feature ids (default: all of the tenants)")
 	f.BoolVar(&watch, "watch", false, "wait for the end and show each round")
 	must(start.MarkFlagRequired("tenants"))
@@ -98,7 +91,16 @@ func newRound(a *app) *cobra.Command {
 		return c.print(accepted, func(w *tabwriter.Writer) { fmt.Fprintf(w, "%s ends after its open round\n", accepted.ID) })
 	})
 	stop.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
-	cmd.AddCommand(start, status, follow, list, stop)
+	show := a.command("show RUN", "Show how a run went over its rounds: accuracy, loss, sites, who was dropped", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		run, err := v1.Fetch[v1.Run](c.GetRun(cmd.Context(), args[0], &v1.GetRunParams{Tenant: c.tenant}))
+		if err != nil {
+			return err
+		}
+		return c.print(run, func(w *tabwriter.Writer) { overTime(w, run) })
+	})
+	cmd.AddCommand(start, status, follow, list, stop, show,
+		newHold(a, "pause", "Let a run begin no further round; the open one ends", "%s holds before its next round\n", (*v1.Client).PauseRun),
+		newHold(a, "resume", "Let a paused run go on", "%s goes on\n", resumed))
 	return cmd
 }
 

@@ -19,11 +19,14 @@ type Source struct {
 	Content  io.Reader
 }
 
-// A RegionSource is a region's sum that is not in memory.
+// A RegionSource is a region's sum that is not in memory. Its weight is the
+// number of examples and what Thousandths, 0 to 999, says on top: a sum behind
+// masks may hold a part of one.
 type RegionSource struct {
-	Region   string
-	Examples int64
-	Content  io.Reader
+	Region      string
+	Examples    int64
+	Thousandths int64
+	Content     io.Reader
 }
 
 // Merge adds updates as [Sum] does, to the same bits, and writes the sum to
@@ -75,12 +78,12 @@ func MergeMean(dst io.Writer, want []round.TensorSpec, sources []RegionSource) (
 	if len(sources) == 0 {
 		return 0, ErrNoUpdates
 	}
-	var examples int64
+	var examples, parts int64
 	weights := make([]float64, len(sources))
 	readers := make([]io.Reader, len(sources))
 	for k, s := range sources {
 		fail := func(err error) error { return &RegionError{Region: s.Region, Err: err} }
-		if s.Examples < 1 || s.Examples > math.MaxInt64/int64(len(sources)) {
+		if s.Examples < 1 || s.Examples > math.MaxInt64/int64(len(sources)) || s.Thousandths < 0 || s.Thousandths > 999 {
 			return 0, fail(ErrExamples)
 		}
 		if k > 0 && sources[k-1].Region == s.Region {
@@ -89,10 +92,11 @@ func MergeMean(dst io.Writer, want []round.TensorSpec, sources []RegionSource) (
 		if k > 0 && sources[k-1].Region > s.Region {
 			return 0, fail(ErrOrder)
 		}
-		examples += s.Examples
+		examples, parts = examples+s.Examples, parts+s.Thousandths
 		weights[k], readers[k] = 1, s.Content
 	}
-	return examples, merge(dst, wide(want), weights, float64(examples), readers, func(k int, err error) error {
+	by := float64(examples+parts/1000) + float64(parts%1000)/1000
+	return examples, merge(dst, wide(want), weights, by, readers, func(k int, err error) error {
 		return &RegionError{Region: sources[k].Region, Err: err}
 	})
 }

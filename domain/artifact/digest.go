@@ -91,9 +91,11 @@ const (
 	MediaTypeManifest  = "application/vnd.fabric.round.manifest.v1+json"
 	MediaTypePolicy    = "application/vnd.fabric.policy.v1+json"
 	MediaTypeSnapshot  = "application/vnd.fabric.snapshot.v1+json"
+	MediaTypeSecagg    = "application/vnd.fabric.secagg.v1+json" // a message of a secured round
 	MediaTypePlan      = "application/vnd.fabric.plan.v1+json"
 	MediaTypePredicate = "application/vnd.fabric.predicate+json"
 	MediaTypeBundle    = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	MediaTypeMasked    = "application/vnd.fabric.masked.v1" // raw elements of a ring
 )
 
 // predicates is the prefix of every predicate type that is ours.
@@ -104,6 +106,7 @@ const predicates = "https://github.com/atom-fabric/fabric/predicates/"
 const (
 	PredicateRoundManifest = predicates + "round-manifest/v1"
 	PredicateModelPackage  = predicates + "model-package/v1"
+	PredicateSurvivors     = predicates + "survivors/v1"
 	PredicatePromotion     = predicates + "promotion/v1"
 	PredicatePolicy        = predicates + "policy-bundle/v1"
 	PredicateSnapshot      = predicates + "snapshot/v1"

@@ -37,12 +37,12 @@ func Next(s State, c Counts) Step {
 	}
 }
 
-// Need returns how many sites a region must deliver for the round's quorum to
-// be in reach even if every site of the other regions answers; at least 1.
-func Need(quorum int, cohort []Cohort, region string) int {
+// Need returns how many sites a group must deliver for the round's quorum to
+// be in reach even if every site of the other groups answers; at least 1.
+func Need(quorum int, cohort []Cohort, group string) int {
 	elsewhere := 0
 	for _, c := range cohort {
-		if c.Region != region {
+		if c.Name() != group {
 			elsewhere += c.Sites
 		}
 	}

@@ -102,7 +102,8 @@ type Manifest struct {
 	CohortRoot artifact.Digest     `json:"cohortRoot"` // sha256 over the sorted "tenant/site" names, one a line
 	Simulation bool                `json:"simulation"`
 	TraceID    string              `json:"traceId"`
-	Secured    bool                `json:"secured,omitempty"` // sites send masked vectors, and only their sum is ever seen
-	State      artifact.Descriptor `json:"state,omitzero"`    // server optimiser state that the round starts from
-	SampleSeed uint64              `json:"sampleSeed,string,omitempty"`
+	Secured    bool                `json:"secured,omitempty"`           // sites send masked vectors, and only their sum is ever seen
+	State      artifact.Descriptor `json:"state,omitzero"`              // server optimiser state that the round starts from
+	SampleSeed uint64              `json:"sampleSeed,string,omitempty"` // of the draws of sites and buckets; see [SampleSeed]
+	Enrolled   int                 `json:"enrolled,omitempty"`          // sites that the cohort was drawn from
 }

@@ -53,8 +53,8 @@ def log_softmax(z):
     return z - np.log(np.exp(z).sum(axis=1, keepdims=True))
 
 
-def train(weight, bias, x, y, epochs, batch, rate, seed):
-    draws = np.random.default_rng(seed)
+def train(weight, bias, x, y, epochs, batch, rate, mu, seed):
+    draws, start = np.random.default_rng(seed), (weight, bias)
     for _ in range(epochs):
         order = draws.permutation(len(x))
         for at in range(0, len(x), batch):
@@ -62,8 +62,9 @@ def train(weight, bias, x, y, epochs, batch, rate, seed):
             slope = np.exp(log_softmax(x[rows] @ weight + bias))
             slope[np.arange(len(rows)), y[rows]] -= 1
             slope /= len(rows)
-            weight = weight - rate * (x[rows].T @ slope)
-            bias = bias - rate * slope.sum(axis=0)
+            # mu is 0 but for a run with FedProx, which holds the site near where it started
+            weight, bias = (weight - rate * (x[rows].T @ slope + mu * (weight - start[0])),
+                            bias - rate * (slope.sum(axis=0) + mu * (bias - start[1])))
     return weight, bias
 
 
@@ -75,7 +76,7 @@ def main():
     x = (x - base["normalise.mean"]) / base["normalise.scale"]
 
     weight, bias = train(base["linear.weight"], base["linear.bias"], x, y, int(hp["epochs"]), int(hp["batch_size"]),
-                         float(hp["learning_rate"]), int(hp["seed"]))
+                         float(hp["learning_rate"]), float(hp["proximal_mu"]), int(hp["seed"]))
     write_safetensors(os.path.join(os.environ["SM_MODEL_DIR"], "update.safetensors"), {
         "linear.weight": weight - base["linear.weight"],
         "linear.bias": bias - base["linear.bias"],

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
@@ -135,7 +136,7 @@ func (d *Dir) File(digest artifact.Digest) (*os.File, int64, error) {
 	}
 	file, err := os.Open(d.path(digest))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, 0, fmt.Errorf("open blob %s: %w", digest.Short(), activities.ErrNotFound)
+		return nil, 0, fmt.Errorf("open blob %s: %w", digest.Short(), absent{})
 	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("open blob %s: %w", digest.Short(), err)
@@ -145,6 +146,16 @@ func (d *Dir) File(digest artifact.Digest) (*os.File, int64, error) {
 		return nil, 0, errors.Join(fmt.Errorf("open blob %s: %w", digest.Short(), err), file.Close())
 	}
 	return file, info.Size(), nil
+}
+
+// An absent is what both the activities and the API call not found.
+type absent struct{}
+
+func (absent) Error() string { return activities.ErrNotFound.Error() }
+
+// Is implements the interface of errors.Is.
+func (absent) Is(target error) bool {
+	return target == activities.ErrNotFound || target == api.ErrNotFound
 }
 
 // A checked reads content that is compared with its digest.

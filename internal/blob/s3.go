@@ -126,7 +126,7 @@ func (s *S3) Open(ctx context.Context, digest artifact.Digest) (io.ReadCloser, e
 	if _, err := object.Stat(); err != nil { // the first request to the server
 		closed := object.Close()
 		if minio.ToErrorResponse(err).StatusCode == http.StatusNotFound {
-			return nil, errors.Join(fmt.Errorf("open blob %s: %w", digest.Short(), activities.ErrNotFound), closed)
+			return nil, errors.Join(fmt.Errorf("open blob %s: %w", digest.Short(), absent{}), closed)
 		}
 		return nil, errors.Join(fmt.Errorf("open blob %s: %w", digest.Short(), err), closed)
 	}

@@ -30,22 +30,24 @@ type Settings struct {
 	TemporalAddress   string `env:"TEMPORAL_ADDRESS" doc:"host:port of the Temporal front end; without it the development server of fabric up"`
 	TemporalNamespace string `env:"TEMPORAL_NAMESPACE" envDefault:"fabric" doc:"Temporal namespace"`
 
-	Env           string `env:"FABRIC_ENV" envDefault:"dev" doc:"dev or prod; prod refuses whatever is only for development"`
-	StateDir      string `env:"FABRIC_STATE_DIR" envDefault:".fabric" doc:"directory that this process keeps its files in"`
-	Host          string `env:"FABRIC_HOST" envDefault:"127.0.0.1" doc:"address that the services listen on"`
-	PortBase      int    `env:"FABRIC_PORT_BASE" envDefault:"9000" doc:"gateway port; service I.1.n answers on this plus n"`
-	APIURL        string `env:"FABRIC_API_URL" envDefault:"http://127.0.0.1:9000" doc:"gateway that commands, sites, routers and runtimes call"`
-	RouterURL     string `env:"FABRIC_ROUTER_URL" envDefault:"http://127.0.0.1:9004" doc:"router that the gateway passes /invoke to"`
-	Token         Secret `env:"FABRIC_TOKEN" doc:"token that commands present"`
-	Regions       string `env:"FABRIC_REGIONS" envDefault:"eu,us,apac" doc:"regions that this control plane serves"`
-	Region        string `env:"FABRIC_REGION" doc:"region of a worker, a runtime or a site"`
-	Queues        string `env:"FABRIC_QUEUES" envDefault:"control,signing" doc:"task queues of a worker that has no region"`
-	TrustKey      string `env:"FABRIC_TRUST_KEY" doc:"public key file that routers, runtimes and sites pin; without it COSIGN_KEY_PATH.pub"`
-	Issuer        string `env:"FABRIC_ISSUER" envDefault:"https://dev.invalid/fabric" doc:"issuer of the callers' tokens"`
-	JWKS          string `env:"FABRIC_JWKS" doc:"file or https URL of the issuer's public keys; without it the development issuer in the state directory"`
-	NotifyURL     string `env:"FABRIC_NOTIFY_URL" doc:"webhook that is told of an open approval; without it the log alone"`
-	MetricsListen string `env:"FABRIC_METRICS_LISTEN" doc:"host:port where a worker answers /health and /metrics; without it nowhere"`
-	LogLevel      string `env:"FABRIC_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
+	Env            string  `env:"FABRIC_ENV" envDefault:"dev" doc:"dev or prod; prod refuses whatever is only for development"`
+	StateDir       string  `env:"FABRIC_STATE_DIR" envDefault:".fabric" doc:"directory that this process keeps its files in"`
+	Host           string  `env:"FABRIC_HOST" envDefault:"127.0.0.1" doc:"address that the services listen on"`
+	PortBase       int     `env:"FABRIC_PORT_BASE" envDefault:"9000" doc:"gateway port; service I.1.n answers on this plus n"`
+	APIURL         string  `env:"FABRIC_API_URL" envDefault:"http://127.0.0.1:9000" doc:"gateway that commands, sites, routers and runtimes call"`
+	RouterURL      string  `env:"FABRIC_ROUTER_URL" envDefault:"http://127.0.0.1:9004" doc:"router that the gateway passes /invoke to"`
+	Token          Secret  `env:"FABRIC_TOKEN" doc:"token that commands present"`
+	Regions        string  `env:"FABRIC_REGIONS" envDefault:"eu,us,apac" doc:"regions that this control plane serves"`
+	Region         string  `env:"FABRIC_REGION" doc:"region of a worker, a runtime or a site"`
+	Queues         string  `env:"FABRIC_QUEUES" envDefault:"control,signing" doc:"task queues of a worker that has no region"`
+	TrustKey       string  `env:"FABRIC_TRUST_KEY" doc:"public key file that routers, runtimes and sites pin; without it COSIGN_KEY_PATH.pub"`
+	Issuer         string  `env:"FABRIC_ISSUER" envDefault:"https://dev.invalid/fabric" doc:"issuer of the callers' tokens"`
+	JWKS           string  `env:"FABRIC_JWKS" doc:"file or https URL of the issuer's public keys; without it the development issuer in the state directory"`
+	NotifyURL      string  `env:"FABRIC_NOTIFY_URL" doc:"webhook that is told of an open approval; without it the log alone"`
+	PrivacyEpsilon float64 `env:"FABRIC_PRIVACY_EPSILON" envDefault:"10" doc:"limit of the privacy budget that a feature gets with its first private round, while its owner has set none; at delta 1e-5"`
+	MaxUpload      int64   `env:"FABRIC_MAX_UPLOAD_BYTES" envDefault:"4294967296" doc:"largest blob that a site may upload in pieces"`
+	MetricsListen  string  `env:"FABRIC_METRICS_LISTEN" doc:"host:port where a worker answers /health and /metrics; without it nowhere"`
+	LogLevel       string  `env:"FABRIC_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 
 	ProductionApproval string `env:"FABRIC_PRODUCTION_APPROVAL" doc:"file of the signed vote that lets this deployment leave simulation"`
 	ProductionApprover string `env:"FABRIC_PRODUCTION_APPROVER" doc:"public key file of the person whose vote that must be"`

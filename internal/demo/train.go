@@ -42,6 +42,12 @@ func (d *Demo) consent(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		// The least that a steward can say about privacy: how much all runs
+		// together may ever tell about one row.
+		if _, err := v1.Fetch[v1.PrivacyBudget](steward.SetPrivacyBudget(ctx, Feature, &v1.SetPrivacyBudgetParams{},
+			v1.PrivacyBudgetRequest{Epsilon: budget, Delta: delta})); err != nil {
+			return err
+		}
 		d.say("%-14s %-5s %3d rows stay; registered %s version %d, fingerprint %s, for %s", h.Tenant, h.Region, h.Rows.Len(), f.FeatureID, f.Version, short(f.Fingerprint), Consortium)
 	}
 	return nil
@@ -72,12 +78,27 @@ func (d *Demo) refusal(ctx context.Context) error {
 	return holds(problem.Status == 422, "status %d", problem.Status)
 }
 
-// params are what the sites and the pooled comparison both train with.
+// budget is what a hospital's rows may give away for good, over all runs; a
+// run of twelve rounds takes about three of it.
+const (
+	budget = 20
+	delta  = 1e-5
+)
+
+// params are what the sites train with: masked sums, every row's gradient
+// clipped, and noise that they add themselves. The columns' public bounds are
+// the normalisation, so nothing of the rows is released for it.
 func (d *Demo) params() v1.RunParams {
+	bounds := make([][]float64, 0, tumour.Inputs)
+	for _, b := range tumour.Bounds() {
+		bounds = append(bounds, b[:])
+	}
 	return v1.RunParams{
 		Model:  v1.ModelSpec{Trainer: round.TrainerLogistic, Inputs: tumour.Inputs, Classes: 2},
-		Rounds: d.Rounds, Quorum: 5, DeadlineSeconds: 60, LocalEpochs: 1, BatchSize: 16, LearningRate: 0.1, Seed: 1,
-		Features: []string{Feature},
+		Rounds: d.Rounds, Quorum: 5, DeadlineSeconds: 60, LocalEpochs: 1, LearningRate: 6, Seed: 1,
+		Features: []string{Feature}, Bounds: bounds,
+		Secure:  v1.Secure{Mode: round.SecureOn, MaxExamples: 256},
+		Privacy: v1.Privacy{Mechanism: round.PrivacyDiscrete, Unit: round.UnitExample, NoiseMultiplier: 5, ClipNorm: 0.5, Delta: delta},
 	}
 }
 
@@ -106,7 +127,30 @@ func (d *Demo) train(ctx context.Context) error {
 	d.Accuracy = share(d.run.Metrics)
 	d.say("%d rounds in %.1f s; version %d, weights %s; accuracy %.2f %% on the %d rows that the sites held out", d.Rounds, time.Since(began).Seconds(),
 		d.run.Version, short(d.run.Weights), 100*d.Accuracy, d.run.Metrics.Evaluated)
-	return holds(d.Accuracy >= 0.95, "accuracy %.2f %% is below 95 %%", 100*d.Accuracy)
+	if err := d.spent(ctx); err != nil {
+		return err
+	}
+	return holds(d.Accuracy >= 0.85, "accuracy %.2f %% is below 85 %%", 100*d.Accuracy)
+}
+
+// spent shows the first hospital's ledger.
+func (d *Demo) spent(ctx context.Context) error {
+	first := tumour.Split()[0]
+	steward, err := d.as(first.Tenant, "steward", "operator", "admin")
+	if err != nil {
+		return err
+	}
+	list, err := v1.Fetch[v1.PrivacyBudgetPage](steward.ListPrivacyBudgets(ctx, &v1.ListPrivacyBudgetsParams{}))
+	if err != nil {
+		return err
+	}
+	for _, b := range list.Items {
+		if b.Feature == Feature {
+			d.say("no single update was seen; every row of %s is (%.2f, %g)-private after all runs so far, %.2f of %.0f is left", first.Tenant, b.Spent, b.Delta, b.Left, b.EpsilonLimit)
+			return holds(b.Spent > 0 && b.Reserved == 0, "%d entries, %.2f spent, %.2f reserved", b.Entries, b.Spent, b.Reserved)
+		}
+	}
+	return holds(false, "feature %s of %s has no budget", Feature, first.Tenant)
 }
 
 // round tells of one closed round. Its metrics are those of the weights that

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -36,10 +37,10 @@ func BenchmarkStageOf10000(b *testing.B) {
 	}
 	subject := contract.Subject{Tenant: "t1", ModelID: "m1"}
 	began := time.Now()
-	_, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: subject, Run: "run-1", Kind: round.Train}, blob("manifest"), cohort)
+	_, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: subject, Run: "run-1", Kind: round.Train}, blob("manifest"), round.Plain(cohort), privacy.Request{})
 	require.NoError(b, err)
 	b.ReportMetric(float64(time.Since(began).Milliseconds()), "begin-ms")
-	require.NoError(b, db.Rounds().OpenStage(ctx, contract.RegionInput{Subject: subject, Run: "run-1", Kind: round.Train, Region: "eu", Sites: sites}, time.Now()))
+	require.NoError(b, db.Rounds().OpenStage(ctx, contract.RegionInput{Subject: subject, Run: "run-1", Kind: round.Train, Region: "eu", Sites: sites}, round.StageUpdate, time.Now()))
 	conn := admin(b, dsn)
 	_, err = conn.Exec(ctx, `insert into fabric.site (tenant, id, region, public_key, key) values ('t2', 's09999', 'eu', 'k', $1)`, digest("k"))
 	require.NoError(b, err)

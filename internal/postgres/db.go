@@ -20,6 +20,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/atom-fabric/fabric/domain/privacy"
 	sqlfiles "github.com/atom-fabric/fabric/infra/sql"
 )
 
@@ -31,6 +32,8 @@ type Options struct {
 
 	TenantConns int32 // connections of the tenant pool; 0 means 8
 	SystemConns int32 // connections of the system pool; 0 means 4
+
+	PrivacyEpsilon float64 // limit of a privacy budget that nobody has set; 0 means [privacy.DefaultEpsilon]
 
 	Origin string             // name of the audit log in its checkpoints; empty: "fabric"
 	LogKey ed25519.PrivateKey // signs checkpoints; nil: they are not signed
@@ -52,6 +55,7 @@ type DB struct {
 	clock    func() time.Time
 	origin   string
 	logKey   ed25519.PrivateKey
+	epsilon  float64 // default limit of a privacy budget
 }
 
 // Open connects, and refuses a database in which rows of one tenant could be
@@ -63,7 +67,7 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{clock: opts.Clock, origin: opts.Origin, logKey: opts.LogKey}
+	db := &DB{clock: opts.Clock, origin: opts.Origin, logKey: opts.LogKey, epsilon: opts.PrivacyEpsilon}
 	if db.app, err = openPool(ctx, opts, opts.DSN, roleApp, opts.TenantConns); err != nil {
 		return nil, err
 	}
@@ -96,6 +100,9 @@ func (o Options) complete() Options {
 	}
 	if o.SystemConns <= 0 {
 		o.SystemConns = 4
+	}
+	if o.PrivacyEpsilon == 0 {
+		o.PrivacyEpsilon = privacy.DefaultEpsilon
 	}
 	if o.Origin == "" {
 		o.Origin = "fabric"

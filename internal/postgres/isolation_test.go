@@ -57,7 +57,8 @@ func guardedTables(t *testing.T, conn *pgx.Conn) []guarded {
 // words that some column's check asks for.
 var words = map[string]string{
 	"consent_event.kind": "granted", "round.kind": "train", "round.status": "open", "stage.kind": "train", "stage.status": "open", "stage.stage": "update",
-	"submission.stage": "update", "run.status": "running", "model_alias.environment": "dev", "action.kind": "policy", "action.state": "planned", "ballot.outcome": "pending",
+	"submission.stage": "update", "stage_member.stage": "share", "survivors.stage": "mask", "run.status": "running", "model_alias.environment": "dev", "action.kind": "policy", "action.state": "planned", "ballot.outcome": "pending",
+	"privacy_budget.delta": "0.00001", "privacy_entry.state": "reserved",
 }
 
 // literal is a value that the column takes.
@@ -86,6 +87,8 @@ func literal(t *testing.T, table, column, base, typ string) string {
 		return "true"
 	case strings.HasPrefix(base, "json"):
 		return "'{}'"
+	case base == "double precision":
+		return "1"
 	case base == "integer", base == "bigint", base == "smallint":
 		return "1"
 	case strings.HasPrefix(base, "timestamp"):

@@ -12,7 +12,7 @@ import (
 
 // Channels. Payloads hold ids only.
 const (
-	channelStage    = "fabric_stage"    // run/number/region
+	channelStage    = "fabric_stage"    // run/number/group/stage
 	channelWork     = "fabric_work"     // region
 	channelSnapshot = "fabric_snapshot" // version
 	channelOutbox   = "fabric_outbox"   // nothing

@@ -16,6 +16,7 @@ import (
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 	"github.com/atom-fabric/fabric/internal/pgserver/pgtest"
@@ -115,7 +116,7 @@ func openRound(t testing.TB, db *DB, tenant, run string, number int, cohort []si
 	t.Helper()
 	subject := contract.Subject{Tenant: tenant, ModelID: "m1", TraceID: "0af7651916cd43dd8448eb211c80319c"}
 	in := contract.RoundInput{Subject: subject, Run: run, Number: number, Kind: round.Train, Base: blob("base" + run)}
-	_, err := db.Rounds().BeginRound(t.Context(), in, blob(fmt.Sprint("manifest", run, number)), cohort)
+	_, err := db.Rounds().BeginRound(t.Context(), in, blob(fmt.Sprint("manifest", run, number)), round.Plain(cohort), privacy.Request{})
 	require.NoError(t, err)
 	regions := map[string]int{}
 	for _, s := range cohort {
@@ -123,7 +124,7 @@ func openRound(t testing.TB, db *DB, tenant, run string, number int, cohort []si
 	}
 	for region, n := range regions {
 		require.NoError(t, db.Rounds().OpenStage(t.Context(), contract.RegionInput{Subject: subject, Run: run, Number: number, Kind: round.Train, Region: region,
-			Sites: n, Manifest: blob("manifest"), Signature: blob("bundle")}, time.Now().Add(time.Minute)))
+			Sites: n, Manifest: blob("manifest"), Signature: blob("bundle")}, round.StageUpdate, time.Now().Add(time.Minute)))
 	}
 	return contract.StageRef{Subject: subject, Run: run, Number: number, Kind: round.Train, Region: cohort[0].Region}
 }

@@ -48,23 +48,37 @@ func catalogue(t *testing.T, dsn string) []string {
 	return lines
 }
 
-// byHand runs the migration as psql -1 does: the file as it is, in one
+// byHand runs the first migrations as psql -1 does: each file as it is, in one
 // transaction, comments and all.
-func byHand(t *testing.T, dsn string) {
+func byHand(t *testing.T, dsn string, files int) {
 	t.Helper()
-	file, err := os.ReadFile("../../infra/sql/i1_migrations.sql")
+	set, err := sqlfiles.Migrations()
+	require.NoError(t, err)
+	names, err := fs.Glob(set.FS, "*.sql")
 	require.NoError(t, err)
 	conn, err := pgx.Connect(t.Context(), dsn)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close(t.Context()) }()
-	_, err = conn.PgConn().Exec(t.Context(), "begin;\n"+string(file)+"\ncommit;").ReadAll()
+	for _, name := range names[:files] {
+		file, err := fs.ReadFile(set.FS, name)
+		require.NoError(t, err)
+		_, err = conn.PgConn().Exec(t.Context(), "begin;\n"+string(file)+"\ncommit;").ReadAll()
+		require.NoError(t, err, name)
+	}
+}
+
+// latest is the number of the newest migration.
+func latest(t *testing.T) int {
+	t.Helper()
+	set, err := sqlfiles.Migrations()
 	require.NoError(t, err)
+	return int(set.Latest)
 }
 
 func TestMigrateByHandIsTheSame(t *testing.T) {
 	t.Parallel()
 	goose, psql := pgtest.New(t, Migrate), pgtest.New(t, nil)
-	byHand(t, psql)
+	byHand(t, psql, latest(t))
 	require.Equal(t, catalogue(t, goose), catalogue(t, psql))
 	require.NoError(t, Migrate(t.Context(), psql), "what ran by hand is taken as run")
 	require.NoError(t, Migrate(t.Context(), psql))
@@ -74,8 +88,17 @@ func TestMigrateByHandIsTheSame(t *testing.T) {
 	defer db.Close()
 	version, err := db.Version(t.Context())
 	require.NoError(t, err)
-	require.EqualValues(t, 1, version)
+	require.EqualValues(t, latest(t), version)
 	require.NoError(t, db.Health(t.Context()))
+}
+
+// The first release's database, made by hand, is brought up to date by the program.
+func TestMigrateAfterTheFirstByHand(t *testing.T) {
+	t.Parallel()
+	goose, psql := pgtest.New(t, Migrate), pgtest.New(t, nil)
+	byHand(t, psql, 1)
+	require.NoError(t, Migrate(t.Context(), psql))
+	require.Equal(t, catalogue(t, goose), catalogue(t, psql))
 }
 
 func TestMigrateRace(t *testing.T) {
@@ -126,7 +149,7 @@ func TestMigrateByHandAsPlainLogin(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.New(t, nil)
 	login := plain(t, dsn, "createrole")
-	byHand(t, login)
+	byHand(t, login, latest(t))
 	require.NoError(t, Migrate(t.Context(), login))
 }
 
@@ -174,16 +197,22 @@ func TestReleasedMigrationsAreFrozen(t *testing.T) {
 	require.True(t, strings.HasPrefix(have.String(), string(golden)), "a released migration has changed; have:\n%s", have.String())
 }
 
-// A second migration is applied on top, and a failing one changes nothing.
+// A further migration is applied on top, and a failing one changes nothing.
 func TestMigrateGoesOn(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.New(t, Migrate)
 	set, err := sqlfiles.Migrations()
 	require.NoError(t, err)
-	first, err := fs.ReadFile(set.FS, "00001_migrations.sql")
+	names, err := fs.Glob(set.FS, "*.sql")
 	require.NoError(t, err)
-	with := func(second string) sqlfiles.Set {
-		return sqlfiles.Set{Latest: 2, FS: fstest.MapFS{"00001_migrations.sql": {Data: first}, "00002_more.sql": {Data: []byte("-- +goose Up\n" + second)}}}
+	with := func(further string) sqlfiles.Set {
+		files := fstest.MapFS{fmt.Sprintf("%05d_more.sql", set.Latest+1): {Data: []byte("-- +goose Up\n" + further)}}
+		for _, name := range names {
+			body, err := fs.ReadFile(set.FS, name)
+			require.NoError(t, err)
+			files[name] = &fstest.MapFile{Data: body}
+		}
+		return sqlfiles.Set{Latest: set.Latest + 1, FS: files}
 	}
 	before := catalogue(t, dsn)
 	require.Error(t, migrate(t.Context(), dsn, with("set role fabric_owner; create table fabric.more (tenant text); select 1/0;")))

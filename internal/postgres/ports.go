@@ -17,6 +17,7 @@ var (
 	_ api.Idempotency = Idempotency{}
 	_ api.Catalog     = Catalog{}
 	_ api.Runs        = Runs{}
+	_ api.Budgets     = Budgets{}
 	_ api.Sites       = Sites{}
 	_ api.Models      = Models{}
 	_ api.Actions     = Actions{}

@@ -11,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -33,11 +34,13 @@ func (p Rounds) ActiveSites(ctx context.Context, tenants []string) ([]site.Site,
 }
 
 // BeginRound writes the round with its cohort once, and the run as running.
-// ErrNotFound without the run. in.Base is what the sites will fetch.
-func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []site.Site) (artifact.Descriptor, error) {
+// ErrNotFound without the run, and a [*privacy.RefusalError] when a budget does
+// not cover what it costs; then nothing is written. in.Base and in.State are
+// what the sites will fetch.
+func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error) {
 	err := p.db.withTenant(ctx, in.Tenant, func(tx *tenantTx) error {
-		tag, err := tx.Exec(ctx, `insert into fabric.round (tenant, run, number, kind, manifest, base) values ($1, $2, $3, $4, $5, $6) on conflict do nothing`,
-			in.Tenant, in.Run, in.Number, in.Kind, manifest, in.Base)
+		tag, err := tx.Exec(ctx, `insert into fabric.round (tenant, run, number, kind, manifest, base, state) values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
+			in.Tenant, in.Run, in.Number, in.Kind, manifest, in.Base, in.State)
 		if code(err) == foreignKeyViolation {
 			return fmt.Errorf("run %s: %w", in.Run, activities.ErrNotFound)
 		}
@@ -47,15 +50,19 @@ func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest
 		if tag.RowsAffected() == 0 {
 			return tx.QueryRow(ctx, `select manifest from fabric.round where tenant = $1 and run = $2 and number = $3`, in.Tenant, in.Run, in.Number).Scan(&manifest)
 		}
-		tenants, sites, regions := make([]string, len(cohort)), make([]string, len(cohort)), make([]string, len(cohort))
-		for i, s := range cohort {
-			tenants[i], sites[i], regions[i] = s.Tenant, s.ID, s.Region
+		var tenants, sites, groups, hosts, homes []string
+		for _, s := range cohort {
+			tenants, sites = append(tenants, s.Tenant), append(sites, s.ID)
+			groups, hosts, homes = append(groups, s.Group), append(hosts, s.Host), append(homes, s.Region)
 		}
 		var b pgx.Batch
-		b.Queue(`insert into fabric.cohort (tenant, run, number, site_tenant, site, region)
-			select $1, $2, $3, * from unnest($4::text[], $5::text[], $6::text[])`, in.Tenant, in.Run, in.Number, tenants, sites, regions)
+		b.Queue(`insert into fabric.cohort (tenant, run, number, site_tenant, site, region, host, home)
+			select $1, $2, $3, * from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[])`, in.Tenant, in.Run, in.Number, tenants, sites, groups, hosts, homes)
 		b.Queue(`update fabric.run set status = 'running' where tenant = $1 and id = $2 and status = 'accepted'`, in.Tenant, in.Run)
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return err
+		}
+		if err := p.db.reserve(ctx, tx, in, cost); err != nil {
 			return err
 		}
 		leaf := subjectLeaf(in.Subject, "round.begun", roundSubject(in.Run, in.Number))
@@ -65,15 +72,16 @@ func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest
 	return manifest, err
 }
 
-// Begun returns the manifest of a round that was begun, and its cohort by region.
+// Begun returns the manifest of a round that was begun, and its cohort by group.
 func (p Rounds) Begun(ctx context.Context, tenant, run string, number int) (artifact.Descriptor, []round.Cohort, bool, error) {
 	var manifests []artifact.Descriptor
 	var cohort []round.Cohort
 	var b pgx.Batch
 	b.Queue(setTenant, tenant)
 	queue(&b, &manifests, pgx.RowTo[artifact.Descriptor], `select manifest from fabric.round where tenant = $1 and run = $2 and number = $3`, tenant, run, number)
-	queue(&b, &cohort, pgx.RowToStructByPos[round.Cohort], `select region, count(*) from fabric.cohort
-		where tenant = $1 and run = $2 and number = $3 group by region order by region collate "C"`, tenant, run, number)
+	queue(&b, &cohort, pgx.RowToStructByPos[round.Cohort], `
+		select case when host = '' then region else host end, count(*), case when host in ('', region) then '' else region end from fabric.cohort
+		where tenant = $1 and run = $2 and number = $3 group by region, host order by region collate "C"`, tenant, run, number)
 	if tenant == "" {
 		return artifact.Descriptor{}, nil, false, errNoTenant
 	}
@@ -87,7 +95,8 @@ func (p Rounds) Begun(ctx context.Context, tenant, run string, number int) (arti
 }
 
 // CloseRound writes the end of a round once, and closes stages that a failure
-// left open, so that no site works for nothing.
+// left open, so that no site works for nothing. What the round has reserved of
+// privacy budgets is committed or refunded with it.
 func (p Rounds) CloseRound(ctx context.Context, in contract.CloseRoundInput) error {
 	return p.db.withTenant(ctx, in.Tenant, func(tx *tenantTx) error {
 		status := "closed"
@@ -99,9 +108,9 @@ func (p Rounds) CloseRound(ctx context.Context, in contract.CloseRoundInput) err
 			regions = []contract.RegionResult{}
 		}
 		tag, err := tx.Exec(ctx, `
-			update fabric.round set status = $4, cause = $5, weights = $6, metrics = $7, regions = $8, ended_at = now()
+			update fabric.round set status = $4, cause = $5, weights = $6, metrics = $7, regions = $8, state_after = $9, ended_at = now()
 			where tenant = $1 and run = $2 and number = $3 and status = 'open'`,
-			in.Tenant, in.Run, in.Number, status, clean(in.Cause), in.Weights, in.Metrics, regions)
+			in.Tenant, in.Run, in.Number, status, clean(in.Cause), in.Weights, in.Metrics, regions, in.State)
 		if err != nil {
 			return err
 		}
@@ -118,6 +127,9 @@ func (p Rounds) CloseRound(ctx context.Context, in contract.CloseRoundInput) err
 			b.Queue(`update fabric.run set version = $3 where tenant = $1 and id = $2 and ended_at is null`, in.Tenant, in.Run, in.Version.Number)
 		}
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return err
+		}
+		if err := tx.settleRound(ctx, in.Run, in.Number); err != nil {
 			return err
 		}
 		leaf := subjectLeaf(in.Subject, "round."+status, roundSubject(in.Run, in.Number))
@@ -141,11 +153,19 @@ func (p Rounds) CloseRun(ctx context.Context, in contract.CloseRunInput) error {
 		if err != nil || tag.RowsAffected() == 0 {
 			return err
 		}
+		// Rounds first: the lock on them keeps new stages out.
+		var ended []int
 		var b pgx.Batch
+		queue(&b, &ended, pgx.RowTo[int], `update fabric.round set status = 'failed', cause = 'the run ended', ended_at = now()
+			where tenant = $1 and run = $2 and status = 'open' returning number`, in.Tenant, in.Run)
 		b.Queue(`update fabric.stage set status = 'closed', closed_at = now() where tenant = $1 and run = $2 and status = 'open'`, in.Tenant, in.Run)
-		b.Queue(`update fabric.round set status = 'failed', cause = 'the run ended', ended_at = now() where tenant = $1 and run = $2 and status = 'open'`, in.Tenant, in.Run)
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 			return err
+		}
+		for _, number := range ended {
+			if err := tx.settleRound(ctx, in.Run, number); err != nil {
+				return err
+			}
 		}
 		leaf := subjectLeaf(in.Subject, "run."+in.Status, "run/"+in.Run)
 		leaf.Digest, leaf.Previous, leaf.State = in.Weights.Digest, previous, in.Status

@@ -11,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -22,7 +23,7 @@ func TestRoundFromStartToEnd(t *testing.T) {
 	cohort := append(enrol(t, db, "clinic", "eu", 2), enrol(t, db, "owner", "us", 1)...)
 	ref := openRound(t, db, "owner", "run-1", 1, cohort)
 
-	again, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: ref.Subject, Run: "run-1", Number: 1, Kind: round.Train}, blob("another"), nil)
+	again, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: ref.Subject, Run: "run-1", Number: 1, Kind: round.Train}, blob("another"), nil, privacy.Request{})
 	require.NoError(t, err)
 	require.Equal(t, blob("manifestrun-11"), again, "the first manifest stands")
 	manifest, regions, ok, err := db.Rounds().Begun(ctx, "owner", "run-1", 1)
@@ -51,7 +52,7 @@ func TestRoundFromStartToEnd(t *testing.T) {
 	work, err = db.Sites().Work(ctx, "clinic", "s0", 0)
 	require.NoError(t, err)
 	require.Empty(t, work, "an answered stage is no work")
-	_, err = db.Sites().Stage(ctx, "clinic", "s0", "run-1", 1)
+	_, err = db.Sites().Stage(ctx, "clinic", "s0", "run-1", 1, "")
 	require.NoError(t, err, "but it is still the site's stage")
 
 	counts, err := db.Rounds().StageCounts(ctx, ref)
@@ -72,7 +73,7 @@ func TestRoundFromStartToEnd(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, closed, twice)
 	require.NoError(t, db.Sites().Submit(ctx, caller("clinic"), first), "what was accepted stays accepted")
-	_, err = db.Sites().Stage(ctx, "clinic", "s0", "run-1", 1)
+	_, err = db.Sites().Stage(ctx, "clinic", "s0", "run-1", 1, "")
 	require.ErrorIs(t, err, api.ErrClosed)
 	_, err = db.Sites().Readable(ctx, "clinic", "s0", readable.Digest)
 	require.ErrorIs(t, err, api.ErrNotFound, "the us stage is not this site's")
@@ -127,17 +128,17 @@ func TestRoundRefuses(t *testing.T) {
 		{"an answer of a site that was not asked", func() error { return db.Sites().Submit(ctx, caller("clinic"), stranger) }, api.ErrNotFound},
 		{"an answer in another region", func() error { return db.Sites().Submit(ctx, caller("clinic"), elsewhere) }, api.ErrNotFound},
 		{"an answer in a round that never was", func() error { return db.Sites().Submit(ctx, caller("clinic"), never) }, api.ErrNotFound},
-		{"a site's look at a stage it is not in", func() error { _, err := db.Sites().Stage(ctx, "clinic", "s2", "run-1", 1); return err }, api.ErrNotFound},
-		{"another tenant's site of the same name", func() error { _, err := db.Sites().Stage(ctx, "owner", "s0", "run-1", 1); return err }, api.ErrNotFound},
+		{"a site's look at a stage it is not in", func() error { _, err := db.Sites().Stage(ctx, "clinic", "s2", "run-1", 1, ""); return err }, api.ErrNotFound},
+		{"another tenant's site of the same name", func() error { _, err := db.Sites().Stage(ctx, "owner", "s0", "run-1", 1, ""); return err }, api.ErrNotFound},
 		{"weights that no open stage starts from", func() error { _, err := db.Sites().Readable(ctx, "clinic", "s0", digest("x")); return err }, api.ErrNotFound},
 		{"weights without a digest", func() error { _, err := db.Sites().Readable(ctx, "clinic", "s0", ""); return err }, api.ErrNotFound},
 		{"work of a site that is not enrolled", func() error { _, err := db.Sites().Work(ctx, "clinic", "s9", 0); return err }, api.ErrNotFound},
 		{"a round without its run", func() error {
-			_, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: ref.Subject, Run: "run-9", Kind: round.Train}, blob("m"), cohort)
+			_, err := db.Rounds().BeginRound(ctx, contract.RoundInput{Subject: ref.Subject, Run: "run-9", Kind: round.Train}, blob("m"), round.Plain(cohort), privacy.Request{})
 			return err
 		}, activities.ErrNotFound},
 		{"a stage without its round", func() error {
-			return db.Rounds().OpenStage(ctx, contract.RegionInput{Subject: ref.Subject, Run: "run-1", Number: 9, Kind: round.Train, Region: "eu"}, time.Now())
+			return db.Rounds().OpenStage(ctx, contract.RegionInput{Subject: ref.Subject, Run: "run-1", Number: 9, Kind: round.Train, Region: "eu"}, round.StageUpdate, time.Now())
 		}, activities.ErrNotFound},
 		{"counts of a stage that never opened", func() error { _, err := db.Rounds().StageCounts(ctx, never.Stage); return err }, activities.ErrNotFound},
 		{"the end of a stage that never opened", func() error { _, err := db.Rounds().CloseStage(ctx, never.Stage); return err }, activities.ErrNotFound},

@@ -17,12 +17,12 @@ type Runs struct{ db *DB }
 func (db *DB) Runs() Runs { return Runs{db} }
 
 const selectRun = `select id, tenant, model, tenants, params, requester, status, cause, metrics, coalesce(weights ->> 'digest', ''), version,
-	created_at, ended_at, simulated, trace_id from fabric.run where `
+	created_at, ended_at, simulated, trace_id, paused and ended_at is null from fabric.run where `
 
 func scanRun(row pgx.CollectableRow) (api.Run, error) {
 	var r api.Run
 	err := row.Scan(&r.ID, &r.Tenant, &r.ModelID, &r.Tenants, &r.Params, &r.Requester, &r.Status, &r.Cause, &r.Metrics, &r.Weights, &r.Version,
-		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID)
+		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID, &r.Paused)
 	return r, err
 }
 
@@ -96,7 +96,7 @@ func (p Runs) Run(ctx context.Context, caller api.Caller, id string) (api.Run, e
 		from fabric.stage st
 		join fabric.round r on r.tenant = st.tenant and r.run = st.run and r.number = st.number and r.status = 'open'
 		left join fabric.submission s on s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.region = st.region
-		where st.tenant = $1 and st.run = $2 group by st.number, st.region, st.sites order by st.region`, caller.Tenant, id)
+		where st.tenant = $1 and st.run = $2 and st.stage in ('update', 'advertise') group by st.number, st.region, st.sites order by st.region`, caller.Tenant, id)
 	queue(&b, &rounds, scanRound, `
 		select number, kind, status, cause, manifest ->> 'digest', coalesce(weights ->> 'digest', ''), metrics, regions, started_at, ended_at
 		from fabric.round where tenant = $1 and run = $2 order by number`, caller.Tenant, id)

@@ -9,35 +9,85 @@ import (
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
-// OpenStage lets the region's sites see the round. Again, it may move the
-// deadline back but not forward, and wakes the sites again. ErrNotFound
-// without the round. A closed stage stays closed.
-func (p Rounds) OpenStage(ctx context.Context, in contract.RegionInput, deadline time.Time) error {
+// OpenStage opens the first stage of the group, once, and wakes its sites. A
+// stage that is there is left as it is. ErrNotFound without the round,
+// ErrRefused when the round has ended: no site shall work for nothing.
+func (p Rounds) OpenStage(ctx context.Context, in contract.RegionInput, stage round.Stage, deadline time.Time) error {
 	return p.db.withTenant(ctx, in.Tenant, func(tx *tenantTx) error {
-		var fresh bool
-		err := tx.QueryRow(ctx, `
-			insert into fabric.stage (tenant, run, number, region, kind, model, manifest, signature, sites, trace_id, deadline)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
-			on conflict (tenant, run, number, stage, region) do update set deadline = greatest(stage.deadline, excluded.deadline)
-			returning xmax = 0`,
-			in.Tenant, in.Run, in.Number, in.Region, in.Kind, in.ModelID, in.Manifest, in.Signature, in.Sites, in.TraceID, deadline).Scan(&fresh)
-		if code(err) == foreignKeyViolation {
-			return fmt.Errorf("%s: %w", roundSubject(in.Run, in.Number), activities.ErrNotFound)
-		}
+		// The lock on the round makes its end come before this or after it.
+		tag, err := tx.Exec(ctx, `
+			insert into fabric.stage (tenant, run, number, stage, region, kind, model, manifest, signature, sites, trace_id, deadline)
+			select r.tenant, r.run, r.number, $4, $5, $6, $7, $8, $9, $10, $11, $12
+			from fabric.round r where r.tenant = $1 and r.run = $2 and r.number = $3 and r.status = 'open' for share
+			on conflict (tenant, run, number, stage, region) do nothing`,
+			in.Tenant, in.Run, in.Number, stage.Or(), in.Region, in.Kind, in.ModelID, in.Manifest, in.Signature, in.Sites, in.TraceID, deadline)
 		if err != nil {
 			return err
 		}
-		tx.notify(channelWork, in.Region)
-		if !fresh {
-			return nil
+		ref := contract.StageRef{Subject: in.Subject, Run: in.Run, Number: in.Number, Region: in.Region, Stage: stage}
+		if tag.RowsAffected() == 0 {
+			if err := tx.opened(ctx, ref); err != nil {
+				return err
+			}
 		}
-		leaf := subjectLeaf(in.Subject, "stage.opened", roundSubject(in.Run, in.Number))
-		leaf.Digest, leaf.Statement, leaf.State = in.Manifest.Digest, in.Signature.Digest, in.Region
+		if err := tx.wakeGroup(ctx, ref); err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		leaf := openedLeaf(ref)
+		leaf.Digest, leaf.Statement = in.Manifest.Digest, in.Signature.Digest
 		return tx.leafOfRun(ctx, in.Run, leaf)
 	})
+}
+
+// opened tells "done before" from "never": ErrNotFound without the round, and
+// ErrRefused when the stage is not there although the round is.
+func (tx *tenantTx) opened(ctx context.Context, ref contract.StageRef) error {
+	var stage, there bool
+	err := tx.QueryRow(ctx, `
+		select exists (select from fabric.stage where tenant = $1 and run = $2 and number = $3 and stage = $4 and region = $5),
+			exists (select from fabric.round where tenant = $1 and run = $2 and number = $3)`,
+		ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region).Scan(&stage, &there)
+	switch {
+	case err != nil || stage:
+		return err
+	case !there:
+		return fmt.Errorf("%s: %w", roundSubject(ref.Run, ref.Number), activities.ErrNotFound)
+	}
+	return fmt.Errorf("stage %s may not open now: %w", topicOf(ref), activities.ErrRefused)
+}
+
+// wakeGroup wakes the group's sites where they wait, which is by their own
+// region: a group may gather sites of several.
+func (tx *tenantTx) wakeGroup(ctx context.Context, ref contract.StageRef) error {
+	rows, err := tx.Query(ctx, `select distinct case when home = '' then region else home end from fabric.cohort
+		where tenant = $1 and run = $2 and number = $3 and region = $4`, ref.Tenant, ref.Run, ref.Number, ref.Region)
+	if err != nil {
+		return err
+	}
+	homes, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, home := range homes {
+		tx.notify(channelWork, home)
+	}
+	return err
+}
+
+// openedLeaf says that a stage was opened. State names the group, and the
+// stage where there is more than one.
+func openedLeaf(ref contract.StageRef) audit.Leaf {
+	leaf := subjectLeaf(ref.Subject, "stage.opened", roundSubject(ref.Run, ref.Number))
+	leaf.State = stageName(ref)
+	return leaf
+}
+
+func stageName(ref contract.StageRef) string {
+	if ref.Stage.Or() == round.StageUpdate {
+		return ref.Region
+	}
+	return ref.Region + "/" + string(ref.Stage)
 }
 
 // StageCounts counts the submissions of the stage. ErrNotFound before it was opened.
@@ -47,8 +97,8 @@ func (p Rounds) StageCounts(ctx context.Context, ref contract.StageRef) (round.C
 		select st.sites, count(s.site) filter (where s.reason = ''), count(s.site) filter (where s.reason <> '')
 		from fabric.stage st
 		left join fabric.submission s on s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.region = st.region
-		where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = 'update' and st.region = $4
-		group by st.sites`, ref.Tenant, ref.Run, ref.Number, ref.Region)
+		where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = $5 and st.region = $4
+		group by st.sites`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 	return one(counts, err, fmt.Errorf("stage %s: %w", topicOf(ref), activities.ErrNotFound))
 }
 
@@ -65,26 +115,26 @@ func (p Rounds) StageChanged(ctx context.Context, ref contract.StageRef, wait ti
 func (p Rounds) CloseStage(ctx context.Context, ref contract.StageRef) ([]activities.Submission, error) {
 	var found []activities.Submission
 	err := p.db.withTenant(ctx, ref.Tenant, func(tx *tenantTx) error {
-		if _, err := tx.Exec(ctx, queueForStage+stageLock, ref.Tenant, stageTopic(ref.Run, ref.Number, ref.Region)); err != nil {
+		if _, err := tx.Exec(ctx, queueForStage+stageLock, ref.Tenant, stageTopic(ref)); err != nil {
 			return err
 		}
 		tag, err := tx.Exec(ctx, `update fabric.stage set status = 'closed', closed_at = now()
-			where tenant = $1 and run = $2 and number = $3 and stage = 'update' and region = $4 and status = 'open'`,
-			ref.Tenant, ref.Run, ref.Number, ref.Region)
+			where tenant = $1 and run = $2 and number = $3 and stage = $5 and region = $4 and status = 'open'`,
+			ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			err := tx.mustExist(ctx, `select from fabric.stage where tenant = $1 and run = $2 and number = $3 and stage = 'update' and region = $4`,
-				ref.Tenant, ref.Run, ref.Number, ref.Region)
+			err := tx.mustExist(ctx, `select from fabric.stage where tenant = $1 and run = $2 and number = $3 and stage = $5 and region = $4`,
+				ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 			if err != nil {
 				return fmt.Errorf("stage %s: %w", topicOf(ref), err)
 			}
 		}
 		rows, err := tx.Query(ctx, `
-			select site_tenant, site, update, metrics, reason from fabric.submission
-			where tenant = $1 and run = $2 and number = $3 and stage = 'update' and region = $4
-			order by site_tenant collate "C", site collate "C"`, ref.Tenant, ref.Run, ref.Number, ref.Region)
+			select site_tenant, site, update, metrics, message, reason from fabric.submission
+			where tenant = $1 and run = $2 and number = $3 and stage = $5 and region = $4
+			order by site_tenant collate "C", site collate "C"`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 		if err != nil {
 			return err
 		}
@@ -98,13 +148,13 @@ func (p Rounds) CloseStage(ctx context.Context, ref contract.StageRef) ([]activi
 			}
 		}
 		leaf := subjectLeaf(ref.Subject, "stage.closed", roundSubject(ref.Run, ref.Number))
-		leaf.Previous = ref.Region
-		leaf.State = fmt.Sprintf("%s: %d accepted, %d rejected", ref.Region, accepted, len(found)-accepted)
+		leaf.Previous = stageName(ref)
+		leaf.State = fmt.Sprintf("%s: %d accepted, %d rejected", stageName(ref), accepted, len(found)-accepted)
 		return tx.leafOfRun(ctx, ref.Run, leaf)
 	})
 	return found, err
 }
 
 func topicOf(ref contract.StageRef) string {
-	return channelStage + ":" + stageTopic(ref.Run, ref.Number, ref.Region)
+	return channelStage + ":" + stageTopic(ref)
 }

@@ -8,8 +8,10 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/round"
 )
 
 // What follows is a site's side of a stage. The stage belongs to the tenant
@@ -17,23 +19,28 @@ import (
 // and every one of them goes through the cohort that names the site.
 
 const selectWork = `
-	select st.tenant, st.model, st.trace_id, st.run, st.number, st.kind, st.region, st.manifest, st.signature, r.base, st.deadline, st.status
+	select st.tenant, st.model, st.trace_id, st.run, st.number, st.kind, st.region, case when st.stage = 'update' then '' else st.stage end,
+		st.manifest, st.signature, r.base, coalesce(m.inbox, '{}'), r.state, st.deadline, st.status
 	from fabric.stage st
 	join fabric.round r on r.tenant = st.tenant and r.run = st.run and r.number = st.number
 	join fabric.cohort c on c.tenant = st.tenant and c.run = st.run and c.number = st.number and c.region = st.region
 		and c.site_tenant = $1 and c.site = $2
-	where `
+	left join fabric.stage_member m on m.tenant = st.tenant and m.run = st.run and m.number = st.number and m.stage = st.stage
+		and m.region = st.region and m.site_tenant = $1 and m.site = $2
+	where (st.stage in ('update', 'advertise') or m.site is not null) and `
 
 // A workRow is work and whether its stage still takes submissions.
 type workRow struct {
 	api.Work
+	state  artifact.Descriptor // server's optimiser state
 	status string
 }
 
 func scanWork(row pgx.CollectableRow) (workRow, error) {
 	var w workRow
 	s := &w.Work.Stage
-	err := row.Scan(&s.Tenant, &s.ModelID, &s.TraceID, &s.Run, &s.Number, &s.Kind, &s.Region, &w.Manifest, &w.Signature, &w.Base, &w.Deadline, &w.status)
+	err := row.Scan(&s.Tenant, &s.ModelID, &s.TraceID, &s.Run, &s.Number, &s.Kind, &s.Region, &s.Stage,
+		&w.Manifest, &w.Signature, &w.Base, &w.Inbox, &w.state, &w.Deadline, &w.status)
 	return w, err
 }
 
@@ -76,24 +83,30 @@ func onlyWork(rows []workRow) []api.Work {
 }
 
 // Stage returns an open stage of the site, answered or not.
-func (p Sites) Stage(ctx context.Context, tenant, id, run string, number int) (api.Work, error) {
-	found, err := p.db.work(ctx, `st.run = $3 and st.number = $4`, tenant, id, run, number)
-	stage, err := one(found, err, api.ErrNotFound)
+func (p Sites) Stage(ctx context.Context, tenant, id, run string, number int, stage round.Stage) (api.Work, error) {
+	found, err := p.db.work(ctx, `st.run = $3 and st.number = $4 and st.stage = $5`, tenant, id, run, number, stage.Or())
+	open, err := one(found, err, api.ErrNotFound)
 	if err != nil {
 		return api.Work{}, err
 	}
-	if stage.status != "open" {
-		return api.Work{}, fmt.Errorf("round %s/%d: %w", run, number, api.ErrClosed)
+	if open.status != "open" {
+		return api.Work{}, fmt.Errorf("stage %s of round %s/%d: %w", stage.Or(), run, number, api.ErrClosed)
 	}
-	return stage.Work, nil
+	return open.Work, nil
 }
 
-// Readable returns the descriptor of base weights that an open stage of the
-// site starts from.
+// Readable returns the descriptor of what an open stage of the site gives it:
+// the base weights, the optimiser's state, its inbox.
 func (p Sites) Readable(ctx context.Context, tenant, id string, digest artifact.Digest) (artifact.Descriptor, error) {
-	found, err := p.db.work(ctx, `st.status = 'open' and r.base_digest = $3 and $3 <> '' limit 1`, tenant, id, string(digest))
+	found, err := p.db.work(ctx, `st.status = 'open' and $3 <> ''
+		and (r.base_digest = $3 or r.state ->> 'digest' = $3 or m.inbox_digest = $3) limit 1`, tenant, id, string(digest))
 	stage, err := one(found, err, api.ErrNotFound)
-	return stage.Base, err
+	for _, d := range []artifact.Descriptor{stage.Base, stage.state, stage.Inbox} {
+		if err == nil && d.Digest == digest {
+			return d, nil
+		}
+	}
+	return artifact.Descriptor{}, err
 }
 
 // A stage's row lock alone would be unfair: those who share it pass by the one
@@ -110,15 +123,17 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 	return p.db.withSystem(ctx, func(tx *systemTx) error {
 		ref := s.Stage
 		var status string
-		if _, err := tx.Exec(ctx, queueForStage+`_shared`+stageLock, ref.Tenant, stageTopic(ref.Run, ref.Number, ref.Region)); err != nil {
+		if _, err := tx.Exec(ctx, queueForStage+`_shared`+stageLock, ref.Tenant, stageTopic(ref)); err != nil {
 			return err
 		}
 		err := tx.QueryRow(ctx, `
 			select st.status from fabric.stage st
-			where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = 'update' and st.region = $4
+			where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = $7 and st.region = $4
 				and exists (select from fabric.cohort c where c.tenant = st.tenant and c.run = st.run and c.number = st.number
 					and c.region = st.region and c.site_tenant = $5 and c.site = $6)
-			for share`, ref.Tenant, ref.Run, ref.Number, ref.Region, s.Tenant, s.Site).Scan(&status)
+				and (st.stage in ('update', 'advertise') or exists (select from fabric.stage_member m where m.tenant = st.tenant and m.run = st.run
+					and m.number = st.number and m.stage = st.stage and m.region = st.region and m.site_tenant = $5 and m.site = $6))
+			for share`, ref.Tenant, ref.Run, ref.Number, ref.Region, s.Tenant, s.Site, ref.Stage.Or()).Scan(&status)
 		if err != nil {
 			return absent(err, api.ErrNotFound)
 		}
@@ -129,9 +144,9 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 			return fmt.Errorf("round %s/%d: %w", ref.Run, ref.Number, api.ErrClosed)
 		}
 		tag, err := tx.Exec(ctx, `
-			insert into fabric.submission (tenant, run, number, region, site_tenant, site, update, metrics, bundle, statement, reason)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing`,
-			ref.Tenant, ref.Run, ref.Number, ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Bundle, s.Statement, clean(s.Reason))
+			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict do nothing`,
+			ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Message, s.Bundle, s.Statement, clean(s.Reason))
 		if err != nil {
 			return err
 		}
@@ -145,7 +160,7 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 			leaf.Kind, leaf.State = "submission.rejected", clean(s.Reason)
 		}
 		tx.leaf(leaf)
-		tx.notify(channelStage, stageTopic(ref.Run, ref.Number, ref.Region))
+		tx.notify(channelStage, stageTopic(ref))
 		return nil
 	})
 }
@@ -154,8 +169,8 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 // another one is a conflict.
 func (tx *systemTx) answered(ctx context.Context, s api.Submission) (bool, error) {
 	rows, err := tx.Query(ctx, `select statement from fabric.submission
-		where tenant = $1 and run = $2 and number = $3 and stage = 'update' and site_tenant = $4 and site = $5`,
-		s.Stage.Tenant, s.Stage.Run, s.Stage.Number, s.Tenant, s.Site)
+		where tenant = $1 and run = $2 and number = $3 and stage = $6 and site_tenant = $4 and site = $5`,
+		s.Stage.Tenant, s.Stage.Run, s.Stage.Number, s.Tenant, s.Site, s.Stage.Stage.Or())
 	if err != nil {
 		return false, err
 	}
@@ -172,6 +187,6 @@ func (tx *systemTx) answered(ctx context.Context, s api.Submission) (bool, error
 func roundSubject(run string, number int) string { return fmt.Sprintf("round/%s/%d", run, number) }
 
 // stageTopic is the payload of a stage's notice.
-func stageTopic(run string, number int, region string) string {
-	return fmt.Sprintf("%s/%d/%s", run, number, region)
+func stageTopic(ref contract.StageRef) string {
+	return fmt.Sprintf("%s/%d/%s/%s", ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 }

@@ -109,6 +109,21 @@ func runs() []scenario {
 			d.reached("CombineRegions/1")
 			require.NoError(d.t, contract.StopRun.Send(d.ctx, d.client, d.id, contract.StopRequest{Actor: "ann", Reason: "enough"}))
 		}),
+		run("paused", 2, slow("CombineRegions/1"), func(d *driver) {
+			d.reached("CombineRegions/1")
+			require.NoError(d.t, contract.PauseRun.Send(d.ctx, d.client, d.id, contract.PauseRequest{Actor: "ann", Reason: "busy", Paused: true}))
+			d.reached("CloseRound/1")
+			time.Sleep(500 * time.Millisecond) // so that it holds for a while
+			require.NoError(d.t, contract.PauseRun.Send(d.ctx, d.client, d.id, contract.PauseRequest{Actor: "ann"}))
+		}),
+		{workflow: contract.TrainingRun.Name, name: "converged", world: federation(func(w *script.World) {
+			flat := round.Metrics{Evaluated: 100, Correct: 90, LossMicros: 5}
+			w.Measured = map[int]round.Metrics{1: flat, 2: flat, 3: flat}
+		}), input: func() any {
+			in := script.Run("run-converged", 9)
+			in.Params.Patience, in.Params.Strategy.Name = 1, round.FedAvgM
+			return in
+		}},
 		run("failed", 9, func(w *script.World) {
 			w.Errors["PlanRound/2"] = script.Final(contract.NoConsent, "feature wdbc of h2 is not consented")
 		}, nil),
@@ -129,7 +144,12 @@ func rounds() []scenario {
 			return contract.RoundInput{Subject: script.Subject(), Run: "run-" + name, Number: 3, Kind: round.Train, Tenants: []string{"h1", "h2"}, Params: script.Params(10), Publish: publish}
 		}}
 	}
+	secured := one("secured", false, func(w *script.World) { w.Cohort, w.Secured = script.OneGroup(), true })
+	secured.input = func() any {
+		return contract.RoundInput{Subject: script.Subject(), Run: "run-secured", Number: 3, Kind: round.Train, Tenants: []string{"h1", "h2"}, Params: script.SecuredParams(10)}
+	}
 	return []scenario{
+		secured,
 		one("combined", false, nil),
 		one("published", true, nil),
 		one("region-lost", false, func(w *script.World) {
@@ -157,7 +177,26 @@ func regions() []scenario {
 					Params: script.Params(10), Manifest: script.Blob("manifest 3"), Signature: script.Blob("bundle")}
 			}}
 	}
+	secured := func(name string, sites int, steps map[string]script.Step) scenario {
+		return scenario{workflow: contract.RegionRound.Name, name: name,
+			world: func() *script.World {
+				return &script.World{Steps: steps, Counts: map[string][]round.Counts{"eu": {{Selected: sites, Accepted: sites}}}}
+			},
+			input: func() any {
+				return contract.RegionInput{Subject: script.Subject(), Run: "run-" + name, Number: 3, Kind: round.Train, Region: "eu", Host: "eu", Sites: sites, Need: 2,
+					Params: script.SecuredParams(10), Manifest: script.Blob("manifest 3"), Signature: script.Blob("bundle"), Secured: true}
+			}}
+	}
 	return []scenario{
+		secured("secured", 3, nil),
+		secured("secured-three-hundred-sites", 300, map[string]script.Step{
+			"AdvanceStage/eu/advertise": {Dropped: []string{"h1/s1: the identity of the site is not known here"}},
+			"AdvanceStage/eu/share":     {Answers: 280},
+		}),
+		secured("secured-too-few-masked", 3, map[string]script.Step{"AdvanceStage/eu/share": {Answers: 2}}),
+		secured("secured-masks-stay", 5, map[string]script.Step{
+			"AggregateMasked/eu": {Cause: "stage unmask: 3 of 5 sites answered, 0 were refused: fewer sites than the threshold"},
+		}),
 		region("proceeded", 3, round.Counts{Selected: 3, Accepted: 3}),
 		region("three-hundred-sites", 300, round.Counts{Selected: 300, Accepted: 297, Rejected: 1}),
 		region("extended", 3, round.Counts{Selected: 3, Accepted: 1}, round.Counts{Selected: 3, Accepted: 2}),

@@ -8,16 +8,20 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/secagg"
 	"github.com/atom-fabric/fabric/internal/site/program"
 )
 
@@ -39,6 +43,8 @@ type Options struct {
 	MinRows      int      // fewest rows to train on: a mean over few rows is the rows
 
 	Program *program.Program // what trains when a model asks for "exec"; may be nil
+	Floor   Floor            // what a round must offer
+	Peers   Peers            // identity keys of other sites; empty believes those that are met first
 }
 
 // An Agent runs one site.
@@ -47,13 +53,23 @@ type Agent struct {
 	fabric Fabric
 	log    *slog.Logger
 	id     *identity
-	tries  map[artifact.Digest]*try // by manifest, of the orders on offer
+	tries  map[offer]*try // of those that stand
+	swept  time.Time
 }
 
-// A try is how often an order was worked on in vain, and when to do it again.
+// An offer is one stage of an order.
+type offer struct {
+	manifest artifact.Digest
+	group    string
+	stage    round.Stage
+}
+
+// A try is how often an offer was worked on in vain, when to do it again, and
+// what the log already says about it.
 type try struct {
 	count int
 	after time.Time
+	said  string
 }
 
 // Waits of the loop.
@@ -61,6 +77,7 @@ const (
 	pollWait  = 20 * time.Second // how long the fabric may hold a question
 	idlePause = time.Second      // when the fabric offers only what must wait
 	again     = 30 * time.Second // when it offers what was answered
+	sweeping  = 10 * time.Minute // between looks at rounds that are over
 )
 
 // New returns an agent of these options. Errors: [ErrOptions].
@@ -69,7 +86,7 @@ func New(opts Options, fabric Fabric, log *slog.Logger) (*Agent, error) {
 		return nil, err
 	}
 	log = log.With(slog.String("tenant", opts.Tenant), slog.String("site", opts.Site), slog.String("region", opts.Region))
-	return &Agent{opts: opts, fabric: fabric, log: log, tries: map[artifact.Digest]*try{}}, nil
+	return &Agent{opts: opts, fabric: fabric, log: log, tries: map[offer]*try{}}, nil
 }
 
 // Run works until ctx ends, which is no error, or until the fabric refuses the
@@ -119,14 +136,17 @@ func (a *Agent) turn(ctx context.Context) error {
 		return err
 	}
 	worked := false
-	offered := map[artifact.Digest]*try{}
+	a.sweep(items)
+	// What is quick first: others wait for it, and training takes long.
+	slices.SortStableFunc(items, func(x, y v1.Work) int { return cmp.Compare(lengthy(x), lengthy(y)) })
+	offered := map[offer]*try{}
 	for _, item := range items {
-		digest := artifact.DigestOf([]byte(item.Manifest))
-		t := a.tries[digest]
+		of := offer{artifact.DigestOf([]byte(item.Manifest)), item.Region, round.Stage(item.Stage).Or()}
+		t := a.tries[of]
 		if t == nil {
 			t = &try{}
 		}
-		offered[digest] = t
+		offered[of] = t
 		if time.Now().Before(t.after) {
 			continue
 		}
@@ -143,9 +163,18 @@ func (a *Agent) turn(ctx context.Context) error {
 	return nil
 }
 
+// lengthy is 1 for a stage that may train and 0 for the others.
+func lengthy(item v1.Work) int {
+	if stage := round.Stage(item.Stage).Or(); stage == round.StageUpdate || stage == round.StageAdvertise {
+		return 1
+	}
+	return 0
+}
+
 // attempt works on one order and decides when it may be tried again.
 func (a *Agent) attempt(ctx context.Context, item v1.Work, t *try) {
-	log := a.log.With(slog.String("run", item.Run), slog.Int("number", item.Number), slog.String("kind", string(item.Kind)))
+	log := a.log.With(slog.String("run", item.Run), slog.Int("number", item.Number), slog.String("kind", string(item.Kind)),
+		slog.String("stage", string(round.Stage(item.Stage).Or())))
 	started := time.Now()
 	answer, err := a.perform(ctx, item)
 	if ctx.Err() != nil {
@@ -154,6 +183,16 @@ func (a *Agent) attempt(ctx context.Context, item v1.Work, t *try) {
 	if err != nil {
 		t.count++
 		t.after = time.Now().Add(delay(t.count))
+		if refused(err) {
+			// For the operator, once: it will be so until the offer is gone.
+			level := slog.LevelError
+			if t.said == err.Error() {
+				level = slog.LevelDebug
+			}
+			t.said = err.Error()
+			log.Log(ctx, level, "refused", slog.Any("reason", err))
+			return
+		}
 		log.Error("not answered", slog.Any("error", err), slog.Int("attempt", t.count))
 		return
 	}
@@ -161,6 +200,35 @@ func (a *Agent) attempt(ctx context.Context, item v1.Work, t *try) {
 	log.Info("answered", slog.String("manifest", answer.Manifest.Short()), slog.Int64("examples", answer.Metrics.Examples),
 		slog.Int64("evaluated", answer.Metrics.Evaluated), slog.Int64("correct", answer.Metrics.Correct),
 		slog.Int64("milliseconds", time.Since(started).Milliseconds()))
+}
+
+// refused says whether it is this site that will not, and not something that
+// went wrong.
+func refused(err error) bool {
+	var verify *artifact.VerifyError
+	var protocol *secagg.SiteError
+	for _, why := range []error{ErrOrder, ErrMismatch, ErrNotAllowed, ErrDowngraded, ErrSecond, ErrClosed, ErrInbox, secagg.ErrChanged} {
+		if errors.Is(err, why) {
+			return true
+		}
+	}
+	return errors.As(err, &verify) || errors.As(err, &protocol)
+}
+
+// sweep erases rounds that are over, now and then.
+func (a *Agent) sweep(items []v1.Work) {
+	now := time.Now()
+	if now.Sub(a.swept) < sweeping {
+		return
+	}
+	a.swept = now
+	offered := map[string]bool{}
+	for _, item := range items {
+		offered[roundOf{Tenant: item.Tenant, Run: item.Run, Number: item.Number}.name()] = true
+	}
+	if err := a.id.records.sweep(now, offered); err != nil {
+		a.log.Error("rounds that are over could not be erased", slog.Any("error", err))
+	}
 }
 
 // ErrOptions says that an option is missing or impossible.
@@ -184,7 +252,7 @@ func (o Options) check() error {
 	case o.Program != nil && o.Program.Limit <= 0:
 		return fmt.Errorf("%w: time limit of the program", ErrOptions)
 	}
-	return nil
+	return o.Floor.check()
 }
 
 // named says whether s has the form of a tenant, a site or a region.

@@ -412,6 +412,11 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		{"no feature of this tenant", manifest(func(m *round.Manifest) { m.Features[0].Tenant = "hosp-coral" }), ErrNotAllowed},
 		{"another region", manifest(func(m *round.Manifest) { m.Cohort[0].Region = "us" }), ErrNotAllowed},
 		{"a program that is not there", manifest(func(m *round.Manifest) { m.Params.Model.Trainer = round.TrainerExec }), ErrNotAllowed},
+		{"control variates of a program", manifest(func(m *round.Manifest) {
+			m.Params.Model.Trainer, m.Params.Strategy.Name = round.TrainerExec, round.Scaffold
+		}), ErrNotAllowed},
+		{"a stage that is none", item(func(i *v1.Work) { i.Stage = "guess" }), ErrNotAllowed},
+		{"a stage of a secured round", item(func(i *v1.Work) { i.Stage = "mask" }), ErrDowngraded},
 		{"an unknown trainer", manifest(func(m *round.Manifest) { m.Params.Model.Trainer = "forest" }), ErrOrder},
 		{"an unknown kind", manifest(func(m *round.Manifest) { m.Kind = "unmask" }), ErrNotAllowed},
 	}

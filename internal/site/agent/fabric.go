@@ -78,6 +78,9 @@ func (c client) Blob(ctx context.Context, token string, digest artifact.Digest) 
 }
 
 func (c client) PutBlob(ctx context.Context, token string, digest artifact.Digest, content []byte) error {
+	if len(content) > maxChunk {
+		return c.putPieces(ctx, token, digest, content)
+	}
 	ctx, cancel := context.WithTimeout(ctx, transferTime)
 	defer cancel()
 	_, err := v1.Content(answered(c.api.PutBlobWithBody(ctx, string(digest), artifact.MediaTypeWeights, bytes.NewReader(content), present(token))))

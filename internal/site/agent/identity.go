@@ -32,6 +32,7 @@ const (
 	keyFile       = "site.key"
 	trustFile     = "trusted_keys.json"
 	enrolmentFile = "enrolment.json"
+	roundsDir     = "rounds"
 )
 
 // An identity is the site's key, the keys that it trusts and its token, all
@@ -42,6 +43,7 @@ type identity struct {
 	key       *ecdsa.PrivateKey
 	trust     []*ecdsa.PublicKey // pinned; empty before the first enrolment
 	enrolment v1.Enrolment
+	records   *records
 }
 
 // openIdentity takes the state directory for this process and loads or makes
@@ -75,6 +77,9 @@ func (id *identity) path(name string) string { return filepath.Join(id.dir, name
 func (id *identity) load() error {
 	var err error
 	if id.key, err = loadKey(id.path(keyFile)); err != nil {
+		return err
+	}
+	if id.records, err = newRecords(id.path(roundsDir), id.key); err != nil {
 		return err
 	}
 	if len(id.trust) == 0 {
@@ -225,7 +230,8 @@ func writeJSON(path string, v any) error {
 	return replace(path, content)
 }
 
-// replace writes a private file so that a crash leaves the old or the new one.
+// replace writes a private file so that a crash leaves the old or the new one,
+// and the new one once it has returned.
 func replace(path string, content []byte) error {
 	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
 	if err != nil {
@@ -236,5 +242,12 @@ func replace(path string, content []byte) error {
 	if err = errors.Join(err, next.Sync(), next.Close()); err != nil {
 		return err
 	}
-	return os.Rename(next.Name(), path)
+	if err := os.Rename(next.Name(), path); err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -19,16 +19,20 @@ var (
 	ErrNotAllowed = errors.New("the site's own limits do not allow it")
 )
 
-// An order is a manifest that this site will obey.
+// An order is a manifest that this site will obey, and the part of it that is
+// on offer.
 type order struct {
 	round.Manifest
 	digest artifact.Digest
+	stage  round.Stage
+	group  string // whose sum the site's answer goes into
 }
 
 // read verifies an offer. The manifest is looked at after its signature is known
 // to be good, and what the fabric said around it only has to agree with it.
 //
-// Errors: [*artifact.VerifyError], [ErrOrder], [ErrMismatch], [ErrNotAllowed].
+// Errors: [*artifact.VerifyError], [ErrOrder], [ErrMismatch], [ErrNotAllowed],
+// [ErrDowngraded].
 func (o Options) read(item v1.Work, trust []*ecdsa.PublicKey) (order, error) {
 	digest := artifact.DigestOf([]byte(item.Manifest))
 	if _, err := artifact.VerifyBundle(trust, []byte(item.Bundle), artifact.PredicateRoundManifest, digest); err != nil {
@@ -46,10 +50,11 @@ func (o Options) read(item v1.Work, trust []*ecdsa.PublicKey) (order, error) {
 	if err := matches(m, item); err != nil {
 		return order{}, err
 	}
-	if err := o.allows(m); err != nil {
+	out := order{Manifest: m, digest: digest, stage: round.Stage(item.Stage).Or(), group: item.Region}
+	if err := o.allows(out); err != nil {
 		return order{}, err
 	}
-	return order{Manifest: m, digest: digest}, nil
+	return out, o.Floor.allows(out, o.Program)
 }
 
 // matches compares the offer with the manifest.
@@ -74,7 +79,7 @@ func matches(m round.Manifest, item v1.Work) error {
 
 // allows holds the order to what the operator allows, and to what concerns this
 // site at all.
-func (o Options) allows(m round.Manifest) error {
+func (o Options) allows(m order) error {
 	refuse := func(why string) error { return fmt.Errorf("%w: %s", ErrNotAllowed, why) }
 	switch m.Kind {
 	case round.Statistics, round.Train, round.Evaluate:
@@ -87,11 +92,24 @@ func (o Options) allows(m round.Manifest) error {
 	if m.Params.Model.Trainer == round.TrainerExec && o.Program == nil {
 		return refuse("the model is trained by the site's own program, and there is none")
 	}
+	if m.Params.Model.Trainer == round.TrainerExec && m.Params.Strategy.Name == round.Scaffold {
+		return refuse("a program of the site's own has no control variates")
+	}
 	if !slices.ContainsFunc(m.Features, func(f round.FeatureRef) bool { return f.Tenant == o.Tenant }) {
 		return refuse("no feature of this tenant is named")
 	}
-	if !slices.ContainsFunc(m.Cohort, func(c round.Cohort) bool { return c.Region == o.Region }) {
-		return refuse("this region is not asked")
+	switch m.stage {
+	case round.StageUpdate:
+		// What is not masked stays in the region.
+		if !slices.ContainsFunc(m.Cohort, func(c round.Cohort) bool { return c.Region == o.Region }) {
+			return refuse("this region is not asked")
+		}
+	case round.StageAdvertise, round.StageShare, round.StageMask, round.StageCheck, round.StageUnmask:
+		if !slices.ContainsFunc(m.Cohort, func(c round.Cohort) bool { return c.Name() == m.group }) {
+			return refuse("there is no such group")
+		}
+	default:
+		return refuse("unknown stage")
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ func (j Job) hyperparameters() map[string]string {
 		"classes":       strconv.Itoa(p.Model.Classes),
 		"epochs":        strconv.Itoa(p.LocalEpochs),
 		"batch_size":    strconv.Itoa(p.BatchSize),
+		"proximal_mu":   strconv.FormatFloat(p.Strategy.ProximalMu, 'g', -1, 64),
 		"learning_rate": strconv.FormatFloat(p.LearningRate, 'g', -1, 64),
 		"seed":          strconv.FormatUint(j.Seed, 10),
 		"run":           j.Run,

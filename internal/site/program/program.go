@@ -124,6 +124,24 @@ func (p Program) Tidy() error {
 	return nil
 }
 
+// Digests returns those of the files that the command names by an absolute
+// path: the interpreter and the script, usually.
+func (p Program) Digests() ([]artifact.Digest, error) {
+	var out []artifact.Digest
+	for _, word := range strings.Fields(p.Command) {
+		path := strings.Trim(word, `'"`)
+		if info, err := os.Stat(path); !filepath.IsAbs(path) || err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, artifact.DigestOf(content))
+	}
+	return out, nil
+}
+
 func (p Program) attempt(ctx context.Context, folder, log string, environment []string, job Job) (Result, error) {
 	if err := p.run(ctx, folder, log, environment); err != nil {
 		return Result{}, err

@@ -55,28 +55,32 @@ func TestNumpyTrainerAgreesWithOurs(t *testing.T) {
 	out, err := exec.Command("/usr/bin/python3", "-c", "import numpy").CombinedOutput()
 	require.NoError(t, err, "python3-numpy is missing, run `make setup`: %s", out)
 
-	j, base := job(t)
-	got, err := run(t, "/usr/bin/python3 "+script).Train(t.Context(), j)
-	require.NoError(t, err)
+	for _, mu := range []float64{0, 0.3} { // plain averaging, and FedProx
+		j, base := job(t)
+		j.Params.LocalEpochs = 3
+		j.Params.Strategy.ProximalMu = mu
+		got, err := run(t, "/usr/bin/python3 "+script).Train(t.Context(), j)
+		require.NoError(t, err)
 
-	want, err := trainer.Train(t.Context(), j.Params.Model, base, j.Train,
-		trainer.Settings{Epochs: 1, Batch: 1 << 16, LearningRate: 0.1}, trainer.NewSeed(0, 1, "", "").Rand())
-	require.NoError(t, err)
-	moved := 0.0
-	for i := range want {
-		require.Equal(t, want[i].Name, got.Update[i].Name)
-		for k, v := range want[i].F32 {
-			require.InDelta(t, v, got.Update[i].F32[k], 1e-5)
-			moved = max(moved, float64(v))
+		want, err := trainer.Train(t.Context(), j.Params.Model, base, j.Train,
+			trainer.Settings{Epochs: 3, Batch: 1 << 16, LearningRate: 0.1, ProximalMu: mu}, trainer.NewSeed(0, 1, "", "").Rand())
+		require.NoError(t, err)
+		moved := 0.0
+		for i := range want {
+			require.Equal(t, want[i].Name, got.Update[i].Name)
+			for k, v := range want[i].F32 {
+				require.InDelta(t, v, got.Update[i].F32[k], 1e-5)
+				moved = max(moved, float64(v))
+			}
 		}
+		require.Greater(t, moved, 1e-3, "there was something to agree on")
+		metrics, err := trainer.Evaluate(j.Params.Model, base, j.Held)
+		require.NoError(t, err)
+		metrics.Examples = int64(j.Train.Len())
+		require.InDelta(t, metrics.LossMicros, got.Metrics.LossMicros, 1)
+		metrics.LossMicros = got.Metrics.LossMicros
+		require.Equal(t, metrics, got.Metrics)
 	}
-	require.Greater(t, moved, 1e-3, "there was something to agree on")
-	metrics, err := trainer.Evaluate(j.Params.Model, base, j.Held)
-	require.NoError(t, err)
-	metrics.Examples = int64(j.Train.Len())
-	require.InDelta(t, metrics.LossMicros, got.Metrics.LossMicros, 1)
-	metrics.LossMicros = got.Metrics.LossMicros
-	require.Equal(t, metrics, got.Metrics)
 }
 
 // The folder as docs/protocol/site.md describes it, seen by a program.
@@ -118,7 +122,7 @@ func TestFolderAndEnvironment(t *testing.T) {
 	var hyper map[string]string
 	require.NoError(t, json.Unmarshal([]byte(read("hyperparameters.json")), &hyper))
 	require.Equal(t, map[string]string{"trainer": "exec", "inputs": "30", "hidden": "0", "classes": "2", "epochs": "1",
-		"batch_size": "65536", "learning_rate": "0.1", "seed": "42", "run": "run-1", "round": "3", "tenant": "hosp-north", "site": "north"}, hyper)
+		"batch_size": "65536", "learning_rate": "0.1", "proximal_mu": "0", "seed": "42", "run": "run-1", "round": "3", "tenant": "hosp-north", "site": "north"}, hyper)
 	weights, err := os.ReadFile(filepath.Join(seen, "weights.safetensors"))
 	require.NoError(t, err)
 	require.Equal(t, j.Weights, weights)

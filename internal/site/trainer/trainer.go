@@ -15,7 +15,9 @@ import (
 	"math"
 	"math/rand/v2"
 
+	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/model"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/internal/site/table"
@@ -47,11 +49,19 @@ func (s Seed) Rand() *rand.Rand { return rand.New(rand.NewPCG(s.hi, s.lo)) }
 // Uint63 is the seed for a program that knows one integer.
 func (s Seed) Uint63() uint64 { return s.hi >> 1 }
 
+// Rounding is the seed of the rounding that an update gets on its way into a
+// ring. It is no secret.
+func (s Seed) Rounding() dp.Seed {
+	return sha256.Sum256(fmt.Appendf(nil, "rounding\n%d\n%d\n", s.hi, s.lo))
+}
+
 // Settings are what the caller of a run chose about local training.
 type Settings struct {
 	Epochs       int // passes over the rows
 	Batch        int // rows a step; the last step of an epoch takes what is left
 	LearningRate float64
+	ProximalMu   float64   // FedProx; 0 holds nothing near the base
+	Variates     *Variates // SCAFFOLD; nil corrects nothing
 }
 
 // Check compares rows with the shapes of a model.
@@ -71,8 +81,11 @@ func Check(spec round.ModelSpec, rows table.Table) error {
 //
 //	Δ = local - base, the trainable tensors, computed in float64, rounded to F32 once
 //
-// Rows are shuffled anew each epoch by random. Errors: [ErrNoRows], [ErrColumns],
-// [ErrClasses], [ErrDiverged], those of [model.Load], and ctx's own.
+// Rows are shuffled anew each epoch by random. The settings may add the terms of
+// [aggregate.Proximal] and [aggregate.Corrected] to each step's gradient; with
+// variates the update also says how the site's own moves.
+//
+// Errors: [ErrNoRows], [ErrColumns], [ErrClasses], [ErrDiverged], [ErrVariate], those of [model.Load], and ctx's own.
 func Train(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, rows table.Table, set Settings, random *rand.Rand) (artifact.Tensors, error) {
 	if rows.Len() == 0 {
 		return nil, ErrNoRows
@@ -85,7 +98,12 @@ func Train(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, row
 		return nil, err
 	}
 	local := start.Clone()
-	grad := newGradient(local)
+	correct, err := newCorrection(local.Layers, set.Variates)
+	if err != nil {
+		return nil, err
+	}
+	grad, steps := newGradient(local), 0
+	weights, origin, slopes := parts(local.Layers), parts(start.Layers), parts(grad.layers)
 	order := make([]int, rows.Len())
 	for i := range order {
 		order[i] = i
@@ -100,10 +118,24 @@ func Train(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, row
 			if err := grad.of(rows, batch); err != nil {
 				return nil, err
 			}
+			for p, slope := range slopes {
+				if set.ProximalMu != 0 {
+					aggregate.Proximal(slope, weights[p], origin[p], set.ProximalMu)
+				}
+				if correct != nil {
+					aggregate.Corrected(slope, correct.server[p], correct.own[p])
+				}
+			}
 			grad.step(set.LearningRate)
+			steps++
 		}
 	}
-	return difference(spec, start, local)
+	update, err := difference(spec, start, local)
+	if err != nil || correct == nil {
+		return update, err
+	}
+	control, err := correct.control(spec, start, local, steps, set.LearningRate)
+	return append(control, update...), err // "control/" sorts before every layer's name
 }
 
 // difference returns local - start as an update.

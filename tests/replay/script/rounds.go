@@ -48,7 +48,7 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 		if base.Digest == "" {
 			base = Blob("initial weights")
 		}
-		return contract.RoundPlan{Manifest: Blob(fmt.Sprintf("manifest %d", in.Number)), Base: base, Cohort: w.Cohort}, w.call("PlanRound", fmt.Sprint(in.Number))
+		return contract.RoundPlan{Manifest: Blob(fmt.Sprintf("manifest %d", in.Number)), Base: base, Cohort: w.Cohort, Secured: w.Secured, State: in.State}, w.call("PlanRound", fmt.Sprint(in.Number))
 	})
 	contract.SignStatement.Bind(r, func(_ context.Context, in contract.SignInput) (contract.Signed, error) {
 		err := w.call("SignStatement", "")
@@ -74,6 +74,7 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 			Metrics: round.Metrics{Examples: 90, Evaluated: 20, Correct: 19, LossMicros: 2_000_000},
 		}, w.call("AggregateRegion", in.Region)
 	})
+	w.bindSecured(r)
 	contract.CombineRegions.Bind(r, func(_ context.Context, in contract.CombineInput) (contract.Combined, error) {
 		c := contract.Combined{Weights: Blob(fmt.Sprintf("weights after %d", in.Number))}
 		for _, r := range in.Regions {
@@ -81,6 +82,12 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 				return c, Final(contract.BadUpdate, r.Region+" delivered nothing and cannot be combined")
 			}
 			c.Metrics = c.Metrics.Add(r.Metrics)
+		}
+		if measured, ok := w.Measured[in.Number]; ok {
+			c.Metrics = measured
+		}
+		if c.State = in.State; in.Params.Strategy.Stateful() && in.Kind == round.Train {
+			c.State = Blob(fmt.Sprintf("%s and the state after %d", in.State.Digest, in.Number))
 		}
 		return c, w.call("CombineRegions", fmt.Sprint(in.Number))
 	})
@@ -95,7 +102,7 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 		w.mu.Lock()
 		w.rounds = append(w.rounds, in)
 		w.mu.Unlock()
-		return contract.RoundResult{Number: in.Number, Base: in.Base, Weights: in.Weights, Metrics: in.Metrics, Version: in.Version, Cause: in.Cause}, err
+		return contract.RoundResult{Number: in.Number, Base: in.Base, Weights: in.Weights, Metrics: in.Metrics, Version: in.Version, Cause: in.Cause, State: in.State}, err
 	})
 	contract.CloseRun.Bind(r, func(_ context.Context, in contract.CloseRunInput) (contract.RunResult, error) {
 		err := w.call("CloseRun", in.Status)
@@ -123,7 +130,7 @@ func (w *World) counted(region string) round.Counts {
 		return script[min(max(w.waits[region]-1, 0), len(script)-1)]
 	}
 	for _, c := range w.Cohort {
-		if c.Region == region {
+		if c.Name() == region {
 			return round.Counts{Selected: c.Sites, Accepted: c.Sites}
 		}
 	}

@@ -26,7 +26,10 @@ import (
 // A World answers activities by its script and remembers what it was asked.
 type World struct {
 	Cohort   []round.Cohort
+	Secured  bool
+	Steps    map[string]Step           // of secured groups
 	Counts   map[string][]round.Counts // of a region's stage, one answer a wait; the last one stays
+	Measured map[int]round.Metrics     // of a round, by its number; else what the regions add up to
 	Checked  contract.Checked
 	Checks   []error          // of CheckPlan, one a call; none left: Checked
 	Errors   map[string]error // by "Activity" or "Activity/region" or "PublishSnapshot/phase"
@@ -41,6 +44,7 @@ type World struct {
 	runs     []contract.CloseRunInput
 	regions  []contract.RegionInput
 	signed   []contract.SignInput
+	advances []contract.AdvanceInput
 	waits    map[string]int
 	snapshot int64
 }
