@@ -31,8 +31,12 @@ func (s *spec) checkParameters(r *http.Request, o *operation, path map[string]st
 			return invalidRequest.at("query:"+clip(name), "occurs more than once")
 		}
 	}
+	// Without its body: the filter reads all of it into memory, however long it
+	// is, before it looks at a security requirement.
+	bare := r.WithContext(r.Context())
+	bare.Body = http.NoBody
 	input := &openapi3filter.RequestValidationInput{
-		Request:    r,
+		Request:    bare,
 		PathParams: path,
 		Route:      &routers.Route{Spec: s.doc, Path: o.path, PathItem: o.item, Method: o.method, Operation: o.spec},
 		Options: &openapi3filter.Options{

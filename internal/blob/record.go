@@ -97,7 +97,7 @@ func readRecord(file io.ReaderAt) (record, error) {
 		}
 		sum, text, ok := bytes.Cut(bytes.TrimRight(slot[:n], " \n\x00"), []byte(" "))
 		var r record
-		if ok && string(sum) == artifact.DigestOf(text).Hex() && json.Unmarshal(text, &r) == nil && true {
+		if ok && string(sum) == artifact.DigestOf(text).Hex() && json.Unmarshal(text, &r) == nil && r.Seq > newest.Seq {
 			newest = r
 		}
 	}

@@ -71,7 +71,7 @@ func TestMainRoad(t *testing.T) {
 	fmt.Fprintf(&b, "| `fabric up` on an empty folder, until it says ready: least of %d | %.1f s | |\n", starts, ready[0].Seconds())
 	fmt.Fprintf(&b, "| the same, median | %.1f s | %.0f s |\n", median(ready).Seconds(), readyWithin.Seconds())
 	fmt.Fprintf(&b, "| training: statistics, %d rounds, evaluation with a signed version | %.1f s | %.0f s |\n", trainRounds, training.Seconds(), trainWithin.Seconds())
-	fmt.Fprintf(&b, "| accuracy on the %d rows that the sites held out | %.2f %% | 95 %% |\n", run.Metrics.Evaluated, 100*accuracy)
+	fmt.Fprintf(&b, "| accuracy on the %d rows that the sites held out | %.2f %% | 85 %%, private |\n", run.Metrics.Evaluated, 100*accuracy)
 	fmt.Fprintf(&b, "| a train round, median | %d ms | |\n", median(total).Milliseconds())
 	fmt.Fprintf(&b, "| of it beside the slowest site's own work, median | %d ms | %d ms |\n", median(beside).Milliseconds(), overheadWithin.Milliseconds())
 	fmt.Fprintf(&b, "| the round that evaluates, packs, signs and registers | %d ms | |\n", evaluate.Milliseconds())
@@ -94,7 +94,7 @@ func TestMainRoad(t *testing.T) {
 	require.LessOrEqual(t, median(ready), readyWithin)
 	require.LessOrEqual(t, training, trainWithin)
 	require.LessOrEqual(t, median(beside), overheadWithin)
-	require.GreaterOrEqual(t, accuracy, 0.95)
+	require.GreaterOrEqual(t, accuracy, 0.85, "with privacy on")
 }
 
 func median(sorted []time.Duration) time.Duration { return sorted[len(sorted)/2] }

@@ -60,8 +60,12 @@ func (a *Agent) secured(ctx context.Context, o order, item v1.Work) (round.Answe
 		if !p.rec.Work {
 			return round.Answer{}, ErrUntimely
 		}
-		if inbox, err = a.fetch(ctx, descriptor(item.Inbox), maxInbox); err != nil {
+		inbox, err = a.fetch(ctx, descriptor(item.Inbox), maxInbox)
+		switch {
+		case errors.Is(err, ErrContent):
 			return round.Answer{}, fmt.Errorf("%w: %w", ErrInbox, err)
+		case err != nil: // nobody's lie: a stage that closed meanwhile shows its inbox no more
+			return round.Answer{}, fmt.Errorf("what opens the stage: %w", err)
 		}
 	}
 	message, vector, err := p.stageOf(inbox)
