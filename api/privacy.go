@@ -15,6 +15,7 @@ import (
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -135,6 +136,9 @@ func (s *Training) affordable(ctx context.Context, run Run, sites []site.Site) e
 	if err != nil {
 		return badParams.at("/params/privacy", err.Error())
 	}
+	if err := withinOwn(run.Params, cost); err != nil {
+		return err
+	}
 	if err = s.budgets.Affordable(ctx, cost.Times(run.Params.Rounds)); err == nil {
 		return nil
 	}
@@ -145,4 +149,20 @@ func (s *Training) affordable(ctx context.Context, run Run, sites []site.Site) e
 	problem := budgetExhausted.at("/params/features/"+strconv.Itoa(slices.Index(run.Params.Features, refused.Feature)), refused.Error())
 	problem.Detail = fmt.Sprintf("%d rounds: %v; the run was not started", run.Params.Rounds, refused)
 	return problem
+}
+
+// withinOwn holds a run to the epsilon that its caller set for it.
+func withinOwn(p round.Params, cost privacy.Request) error {
+	if p.Privacy.MaxEpsilon == 0 {
+		return nil
+	}
+	charge, err := dp.Epsilon(cost.Times(p.Rounds).Events, p.Privacy.Delta)
+	if err != nil {
+		return badParams.at("/params/privacy", err.Error())
+	}
+	if charge.Epsilon > p.Privacy.MaxEpsilon {
+		return badParams.at("/params/privacy/max_epsilon", fmt.Sprintf("%d rounds cost %.3f at delta %g: fewer rounds, or more noise",
+			p.Rounds, charge.Epsilon, p.Privacy.Delta))
+	}
+	return nil
 }

@@ -92,3 +92,20 @@ func TestARunMustBeAffordableToItsEnd(t *testing.T) {
 	require.Len(t, s.fabric.Starts, 2)
 	require.Empty(t, s.fabric.Ledgers["h2/wdbc"].Entries, "asking reserves nothing")
 }
+
+// The caller's own bound on a run: 20 rounds with z = 5 cost 4.2 at 1e-5.
+func TestARunStaysWithinItsOwnEpsilon(t *testing.T) {
+	s := serve(t)
+	for tenant, region := range map[string]string{"h1": "eu", "h2": "us", "h3": "us"} {
+		feature(s.fabric, tenant, "wdbc", "{}", "lab")
+		enrolled(s.fabric, tenant, "s", region)
+	}
+	run := func(most string) string {
+		return `{"model_id":"m","tenants":["h1","h2","h3"],"params":{"model":{"inputs":1},"bounds":[[0,1]],"rounds":20,` +
+			`"privacy":{"mechanism":"gaussian","noise_multiplier":5,"max_epsilon":` + most + `}}}`
+	}
+	p := into[v1.Problem](s.do("POST", "/train/round", run("4"), s.as("lab", "data-scientist")).is(422, "bad_params"))
+	require.Equal(t, "/params/privacy/max_epsilon", p.Errors[0].Pointer)
+	require.Empty(t, s.fabric.Starts)
+	s.do("POST", "/train/round", run("4.5"), s.as("lab", "data-scientist")).is(202)
+}

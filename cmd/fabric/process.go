@@ -14,6 +14,7 @@ import (
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/internal/blob"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
@@ -49,6 +50,9 @@ func (a *app) observe(ctx context.Context, c config.Config, service string) (*te
 func (a *app) database(ctx context.Context, c config.Config, t *telemetry.Telemetry) (*postgres.DB, error) {
 	if c.PostgresDSN == "" {
 		return nil, usage(fmt.Errorf("set POSTGRES_DSN to the primary database, or try: fabric up"))
+	}
+	if err := (privacy.Budget{EpsilonLimit: c.PrivacyEpsilon, Delta: privacy.DefaultDelta}).Validate(); err != nil {
+		return nil, usage(fmt.Errorf("FABRIC_PRIVACY_EPSILON: %w", err))
 	}
 	return postgres.Open(ctx, postgres.Options{
 		DSN:            c.PostgresDSN.Reveal(),

@@ -59,7 +59,7 @@ type Privacy struct {
 	NoiseMultiplier float64 `json:"noiseMultiplier"` // standard deviation of the noise over the clipping norm
 	ClipNorm        float64 `json:"clipNorm"`        // L2: of a site's update, or of a row's gradient
 	Delta           float64 `json:"delta"`
-	MaxEpsilon      float64 `json:"maxEpsilon,omitempty"` // what a site lets one round cost at most is its own; this is for the run
+	MaxEpsilon      float64 `json:"maxEpsilon,omitempty"` // of the whole run, at Delta; 0 leaves it to the budgets
 }
 
 // On says whether noise is added.

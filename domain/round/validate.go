@@ -97,6 +97,9 @@ func (p Params) Validate() (Params, error) {
 	if p.Privacy, err = p.privacy(); err != nil {
 		return Params{}, err
 	}
+	if p.Privacy.On() {
+		p.Secure.Mode = SecureOn // noise on a sum hides a unit only where nobody sees the terms
+	}
 	for _, r := range []struct {
 		name string
 		v    int

@@ -135,3 +135,15 @@ func TestParametersThatAreRefused(t *testing.T) {
 		})
 	}
 }
+
+// Noise on a sum hides a unit only where nobody sees the terms.
+func TestPrivacyIsNeverInTheOpen(t *testing.T) {
+	p := round.Params{Model: round.ModelSpec{Inputs: 1}, Features: []string{"f"}, Bounds: [][2]float64{{0, 1}},
+		Privacy: round.Privacy{Mechanism: round.PrivacyCentral, NoiseMultiplier: 1}}
+	got, err := p.Validate()
+	require.NoError(t, err)
+	require.Equal(t, round.SecureOn, got.Secure.Mode)
+	p.Secure.Mode = round.SecureOff
+	_, err = p.Validate()
+	require.ErrorIs(t, err, round.ErrNotSummed)
+}

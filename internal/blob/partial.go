@@ -90,7 +90,7 @@ func (s *Spool) Resume(ctx context.Context, u api.Upload) (int64, error) {
 
 // Append implements [api.Uploads]. A piece that breaks off, or a process that
 // dies in the middle of one, leaves what the record says; the bytes after it
-// are cut off by the next one.
+// are overwritten by the next one.
 func (s *Spool) Append(ctx context.Context, u api.Upload, first int64, content io.Reader) (int64, error) {
 	if err := valid(u); err != nil {
 		return 0, err
@@ -184,9 +184,6 @@ func (s *Spool) write(ctx context.Context, u api.Upload, t *ticket, content io.R
 		return full(err)
 	}
 	defer data.Close()
-	if err := data.Truncate(t.Kept); err != nil {
-		return err
-	}
 	if _, err := data.Seek(t.Kept, io.SeekStart); err != nil {
 		return err
 	}

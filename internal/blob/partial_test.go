@@ -165,7 +165,7 @@ func TestARecordThatWasNotWritten(t *testing.T) {
 		kill func(t *testing.T, data, state string)
 		kept int64
 	}{
-		{"bytes without a record", func(t *testing.T, data, _ string) { grow(t, data, "what nobody counted") }, 6000},
+		{"bytes without a record", func(t *testing.T, data, _ string) { grow(t, data, strings.Repeat("what nobody counted", 500)) }, 6000},
 		{"a torn record", func(t *testing.T, _, state string) { scribble(t, state, 512) }, 3000},      // the third is in the second slot
 		{"an older torn record", func(t *testing.T, _, state string) { scribble(t, state, 0) }, 6000}, // the second is in the first
 		{"no record at all", func(t *testing.T, _, state string) { require.NoError(t, os.Truncate(state, 0)) }, 0},

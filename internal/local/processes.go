@@ -167,6 +167,7 @@ func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
 		"RULES_ENGINE_URL=" + p.Config.RulesURL,
 		"PROM_URL=" + p.Config.PromURL,
 		"FABRIC_NOTIFY_URL=" + p.Config.NotifyURL,
+		"FABRIC_PRIVACY_EPSILON=" + strconv.FormatFloat(p.Config.PrivacyEpsilon, 'g', -1, 64),
 		"FABRIC_REGIONS=" + p.Config.Regions,
 		"FABRIC_ROUTER_URL=" + p.Service(offRouter),
 		"FABRIC_JWKS=" + p.Config.JWKS,
