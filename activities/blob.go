@@ -99,7 +99,7 @@ func keepWritten(ctx context.Context, blobs Blobs, write func(dst io.Writer) err
 		written <- err
 	}()
 	kept, err := blobs.Put(ctx, artifact.MediaTypeWeights, reader)
-	reader.Close() // ends the writer if Put stopped early
+	reader.CloseWithError(nil) // ends the writer if Put stopped early
 	if failed := <-written; failed != nil && (err == nil || !errors.Is(failed, io.ErrClosedPipe)) {
 		err = failed
 	}

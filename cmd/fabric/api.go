@@ -146,7 +146,7 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	options := api.Options{
 		Version: version, Simulation: c.Simulation(), SigningKey: c.Set("COSIGN_KEY_PATH") && !c.Simulation(),
 		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: []string{string(text)},
-		Regions: c.RegionNames(), RouterURL: c.RouterURL, MaxUpload: int64(c.MaxUpload), Metrics: t.Registry, Log: t.Log, Now: time.Now,
+		Regions: c.RegionNames(), RouterURL: c.RouterURL, MaxUpload: c.MaxUpload, Metrics: t.Registry, Log: t.Log, Now: time.Now,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
 		Checks: map[string]api.Check{
 			"postgres": db.Health,

@@ -89,7 +89,7 @@ func DecodeCounts[E Element](l Layout, v []E) ([]int64, error) {
 	}
 	counts := make([]int64, l.Counts)
 	for i := range counts {
-		sum := uint64(0)
+		var sum uint64
 		if l.Bits == Z64 {
 			sum = uint64(head[i])
 		} else {
