@@ -71,8 +71,10 @@ func TestMatrix(t *testing.T) {
 		}
 	})
 	t.Logf("\n%s", all.table())
-	for _, r := range rigs[1:] {
-		require.Equal(t, rigs[0].calm.Weights, r.calm.Weights, "two systems, one model")
+	for i, r := range rigs {
+		if i > 0 && r.calm.ID != "" && rigs[i-1].calm.ID != "" { // -run may have chosen one
+			require.Equal(t, rigs[i-1].calm.Weights, r.calm.Weights, "two systems, one model")
+		}
 	}
 }
 

@@ -41,7 +41,15 @@ type spot struct {
 }
 
 func (s spot) String() string {
-	return strings.TrimRight(fmt.Sprintf("%s of %s in round %d by %s", s.event, s.stage, s.number, s.site), " by")
+	text := s.event
+	if s.stage != "" {
+		text += " of " + s.stage
+	}
+	text += fmt.Sprintf(" in round %d", s.number)
+	if s.site != "" {
+		text += " by " + s.site
+	}
+	return text
 }
 
 // A trap stops one transaction of the product at a moment that the test
@@ -57,8 +65,9 @@ type trap struct {
 }
 
 const (
-	trapLock = `70901, 1`
-	setUp    = `
+	trapLock  = `70901, 1` // the test's, while the trap is armed
+	firstLock = `70901, 2` // of who is caught: one at a time
+	setUp     = `
 create schema chaos;
 create table chaos.armed (event text, number int, stage text, site text, moment text);
 create function chaos.trap() returns trigger language plpgsql security definer as $$
@@ -69,7 +78,7 @@ begin
   select * into a from chaos.armed t
     where t.event = tg_argv[0] and t.number = (r ->> 'number')::int
       and t.stage in ('', r ->> 'stage') and t.site in ('', r ->> 'site');
-  if not found or pg_try_advisory_xact_lock_shared(` + trapLock + `) then
+  if not found or pg_try_advisory_xact_lock_shared(` + trapLock + `) or not pg_try_advisory_xact_lock(` + firstLock + `) then
     return null;
   end if;
   perform set_config('application_name', 'trapped/' || coalesce(r ->> 'site', '') || '/' || coalesce(nullif(r ->> 'host', ''), r ->> 'region', ''), true);
@@ -213,8 +222,7 @@ func (p *trap) release(t *testing.T, c catch, moment string, alone bool) {
 	p.disarm(t)
 }
 
-// disarm takes the trap away and lets what it holds go on: all of it, for two
-// may have come at once.
+// disarm takes the trap away and lets what it holds go on.
 func (p *trap) disarm(t *testing.T) {
 	t.Helper()
 	p.exec(t, `delete from chaos.armed`) // and no truncate: that would wait for what is held
