@@ -196,7 +196,9 @@ func (l *load) enrol(t *testing.T, tenant string, sites int) []site.Site {
 // accept writes the run that the round belongs to.
 func (l *load) accept(t *testing.T, tenant string, sites int) contract.RoundInput {
 	t.Helper()
-	params, err := round.Params{Model: l.program, Rounds: 1, Quorum: sites, DeadlineSeconds: 60, Features: []string{feature}, Seed: 1}.Validate()
+	params, err := round.Params{Model: l.program, Rounds: 1, Quorum: sites, DeadlineSeconds: 60, Features: []string{feature}, Seed: 1,
+		Secure: round.Secure{Mode: round.SecureOff}, // the replay tests count the events of a secured round
+	}.Validate()
 	require.NoError(t, err)
 	in := contract.RoundInput{
 		Subject: contract.Subject{Tenant: owner, ModelID: model, TraceID: trace()},

@@ -47,6 +47,7 @@ var predicates = map[string]reflect.Type{
 	}](),
 	artifact.PredicateApproval:   reflect.TypeFor[approval.Predicate](),
 	artifact.PredicateSubmission: reflect.TypeFor[round.Answer](),
+	artifact.PredicateSurvivors:  reflect.TypeFor[struct{}](),
 }
 
 func TestSchemasHaveTheKeysOfTheTypes(t *testing.T) {
