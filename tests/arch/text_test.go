@@ -45,6 +45,18 @@ func TestNothingIsLeftForLater(t *testing.T) {
 	}
 }
 
+// elsewhere is a path of somebody's machine: a home, or where modules are kept.
+var elsewhere = regexp.MustCompile(`/ro` + `ot/|/ho` + `me/[a-z]|/wo` + `rk/|go/pkg/m` + `od/[a-z]`)
+
+func TestTheTreeSpeaksOfTheProjectAlone(t *testing.T) {
+	for _, name := range tracked(t) {
+		require.NotContains(t, name, "testdata/rapid/", "a case worth keeping becomes a test")
+		content, err := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, err)
+		require.NotRegexp(t, elsewhere, string(content), name)
+	}
+}
+
 func TestFilesHoldOneIdea(t *testing.T) {
 	for _, name := range tracked(t) {
 		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") || strings.HasSuffix(name, ".gen.go") {
