@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
@@ -10,12 +11,29 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 )
 
+func (s *Training) stop(c *gin.Context, k call) error {
+	return s.tell(c, k, func(ctx context.Context, id, reason string) error {
+		return s.workflows.StopRun(ctx, id, contract.StopRequest{Actor: k.Subject, Reason: reason})
+	}, s.runs.RecordStop)
+}
+
 func (s *Training) pause(c *gin.Context, k call) error  { return s.hold(c, k, true) }
 func (s *Training) resume(c *gin.Context, k call) error { return s.hold(c, k, false) }
 
-// hold signals first and records then, as stop does: of the signals that a run
-// was sent between two rounds the last one counts, so a repeated one is one.
 func (s *Training) hold(c *gin.Context, k call, paused bool) error {
+	return s.tell(c, k, func(ctx context.Context, id, reason string) error {
+		return s.workflows.PauseRun(ctx, id, contract.PauseRequest{Actor: k.Subject, Reason: reason, Paused: paused})
+	}, func(ctx context.Context, cmd Command, id, _ string, reply Reply[Run]) (Answer, error) {
+		return s.runs.RecordPause(ctx, cmd, id, paused, reply)
+	})
+}
+
+// tell signals a run that is not over and records then: a signal that is sent
+// twice says it once, and a record without a signal would be a promise that
+// nobody keeps.
+func (s *Training) tell(c *gin.Context, k call, signal func(ctx context.Context, id, reason string) error,
+	record func(ctx context.Context, cmd Command, id, reason string, reply Reply[Run]) (Answer, error),
+) error {
 	var in v1.StopRequest
 	if err := decode(k.body, &in); err != nil {
 		return err
@@ -28,13 +46,13 @@ func (s *Training) hold(c *gin.Context, k call, paused bool) error {
 	if run.Status != "accepted" && run.Status != "running" {
 		return notRunning.because("the run is over")
 	}
-	err = s.workflows.PauseRun(ctx, id, contract.PauseRequest{Actor: k.Subject, Reason: in.Reason, Paused: paused})
+	err = signal(ctx, id, in.Reason)
 	if errors.Is(err, ErrNotFound) {
 		return notRunning.because("the run has not started yet, or is over; look at its status and try again")
 	}
 	if err != nil {
 		return err
 	}
-	answer, err := s.runs.RecordPause(ctx, k.command, id, paused, replying(http.StatusAccepted, k.accepted))
+	answer, err := record(ctx, k.command, id, in.Reason, replying(http.StatusAccepted, k.accepted))
 	return s.b.done(c, answer, err)
 }

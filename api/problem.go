@@ -153,7 +153,7 @@ func problemOf(err error) *Problem {
 func (b *Border) fail(c *gin.Context, err error) {
 	p := problemOf(err)
 	level := slog.LevelInfo
-	if p.Status >= 500 {
+	if p.Status >= 500 && c.Request.Context().Err() == nil { // nobody waits for what a caller left
 		level = slog.LevelError
 	}
 	b.log.LogAttrs(c.Request.Context(), level, "request refused",

@@ -123,6 +123,31 @@ func TestInternalTextStaysInside(t *testing.T) {
 	require.Contains(t, s.log.String(), `"code":"internal"`)
 }
 
+// leaving is a catalog that is still at work when its caller has gone.
+type leaving struct {
+	api.Catalog
+	asked chan struct{}
+}
+
+func (l leaving) Features(ctx context.Context, _ api.Caller, _ api.Page) ([]catalog.Feature, error) {
+	close(l.asked)
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestACallerThatLeavesIsNoFaultOfOurs(t *testing.T) {
+	asked := make(chan struct{})
+	s := serve(t, func(_ *api.Options, p *api.Ports) { p.Catalog = leaving{p.Catalog, asked} })
+	ctx, cancel := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/features/t1", nil)
+	require.NoError(t, err)
+	go func() { <-asked; cancel() }()
+	_, err = http.DefaultClient.Do(req)
+	require.ErrorIs(t, err, context.Canceled)
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "request refused") }, 10*time.Second, 5*time.Millisecond)
+	require.NotContains(t, s.log.String(), `"level":"ERROR"`)
+}
+
 func TestPortErrorsHaveTheirProblems(t *testing.T) {
 	tests := []struct {
 		err    error

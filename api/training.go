@@ -245,32 +245,6 @@ func (s *Training) list(c *gin.Context, k call) error {
 	return s.b.send(c, http.StatusOK, v1.RunPage{Items: views(runs, runView), Next: next, Simulated: k.Simulated})
 }
 
-// stop signals first and records then: a signal that is sent twice stops once,
-// and a record without a signal would be a promise that nobody keeps.
-func (s *Training) stop(c *gin.Context, k call) error {
-	var in v1.StopRequest
-	if err := decode(k.body, &in); err != nil {
-		return err
-	}
-	ctx, id := c.Request.Context(), c.Param("id")
-	run, err := s.runs.Run(ctx, k.Caller, id)
-	if err != nil {
-		return err
-	}
-	if run.Status != "accepted" && run.Status != "running" {
-		return notRunning.because("the run is over")
-	}
-	err = s.workflows.StopRun(ctx, id, contract.StopRequest{Actor: k.Subject, Reason: in.Reason})
-	if errors.Is(err, ErrNotFound) {
-		return notRunning.because("the run has not started yet, or is over; look at its status and try again")
-	}
-	if err != nil {
-		return err
-	}
-	answer, err := s.runs.RecordStop(ctx, k.command, id, in.Reason, replying(http.StatusAccepted, k.accepted))
-	return s.b.done(c, answer, err)
-}
-
 // accepted is what a command on a run answers with.
 func (k call) accepted(run Run) any {
 	return v1.RunAccepted{

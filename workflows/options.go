@@ -24,7 +24,7 @@ const (
 	signTimeout     = 20 * time.Second // one signature
 	registryTimeout = time.Minute      // pushes and pulls of a package
 	computeTimeout  = 30 * time.Minute // sums over many updates, with heartbeats
-	computeBeat     = 30 * time.Second
+	computeBeat     = 15 * time.Second
 	waitBeat        = 15 * time.Second
 	waitSlack       = 30 * time.Second // beyond what a wait was asked for
 	regionSlack     = 2 * time.Minute  // beyond a region's deadlines, for one worker restart

@@ -50,32 +50,6 @@ func (p Runs) StartRun(ctx context.Context, cmd api.Command, run api.Run, start 
 	})
 }
 
-// RecordStop notes that a stop was asked for; a second time, or after the end,
-// changes nothing.
-func (p Runs) RecordStop(ctx context.Context, cmd api.Command, run, reason string, reply api.Reply[api.Run]) (api.Answer, error) {
-	return p.db.command(ctx, cmd, func(tx *tenantTx) (api.Answer, error) {
-		tag, err := tx.Exec(ctx, `update fabric.run set stop_asked = now(), stop_reason = $3
-			where tenant = $1 and id = $2 and stop_asked is null and ended_at is null`, tx.tenant, run, clean(reason))
-		if err != nil {
-			return api.Answer{}, err
-		}
-		rows, err := tx.Query(ctx, selectRun+`tenant = $1 and id = $2`, tx.tenant, run)
-		if err != nil {
-			return api.Answer{}, err
-		}
-		written, err := pgx.CollectExactlyOneRow(rows, scanRun)
-		if err != nil {
-			return api.Answer{}, absent(err, api.ErrNotFound)
-		}
-		if tag.RowsAffected() == 1 {
-			leaf := leafOf(cmd.Caller, "run.stop_requested", "run/"+run)
-			leaf.Previous = written.Status
-			tx.leaf(leaf)
-		}
-		return reply(written)
-	})
-}
-
 // Runs returns runs without rounds, newest first.
 func (p Runs) Runs(ctx context.Context, caller api.Caller, page api.Page) ([]api.Run, error) {
 	return readTenant(ctx, p.db, caller.Tenant, scanRun,
