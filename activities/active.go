@@ -23,23 +23,32 @@ type Region struct {
 // restart the clock. Final: [contract.NotActive] with what the runtime said
 // last, when the time is up.
 func (r *Region) AwaitActive(ctx context.Context, in contract.ActiveInput) (contract.Evidence, error) {
-	state := wait{Deadline: deadline(ctx, r.Now, in.Seconds)}
+	active, err := r.await(ctx, in.Region, in.Seconds, func(a Active) string { return lacks(in, a) })
+	if err != nil {
+		return contract.Evidence{}, err
+	}
+	return reported(in, active), nil
+}
+
+// await asks the runtime until it lacks nothing, or the time is up.
+func (r *Region) await(ctx context.Context, region string, seconds int, lacks func(Active) string) (Active, error) {
+	state := wait{Deadline: deadline(ctx, r.Now, seconds)}
 	for {
 		activity.RecordHeartbeat(ctx, state)
-		active, err := r.Runtime.Active(ctx, in.Region)
+		active, err := r.Runtime.Active(ctx, region)
 		var why string
 		if err != nil {
 			why = err.Error()
-		} else if why = lacks(in, active); why == "" {
-			return evidence(in, active), nil
+		} else if why = lacks(active); why == "" {
+			return active, nil
 		}
 		left := state.Deadline.Sub(r.Now())
 		if left <= 0 {
-			return contract.Evidence{}, permanent(contract.NotActive, fmt.Errorf("region %s: %s", in.Region, why))
+			return active, permanent(contract.NotActive, fmt.Errorf("region %s: %s", region, why))
 		}
 		select {
 		case <-ctx.Done():
-			return contract.Evidence{}, fmt.Errorf("region %s: %w", in.Region, ctx.Err())
+			return active, fmt.Errorf("region %s: %w", region, ctx.Err())
 		case <-time.After(min(left, r.Pause)):
 		}
 	}
@@ -78,9 +87,9 @@ func lacks(in contract.ActiveInput, active Active) string {
 	return ""
 }
 
-// evidence is what the runtime said of the version, or after going back of the
+// reported is what the runtime said of the version, or after going back of the
 // one before.
-func evidence(in contract.ActiveInput, active Active) contract.Evidence {
+func reported(in contract.ActiveInput, active Active) contract.Evidence {
 	e := contract.Evidence{Region: in.Region, Snapshot: active.Snapshot, Policy: active.Policy}
 	switch {
 	case in.Plan.Version == nil:

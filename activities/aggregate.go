@@ -1,16 +1,20 @@
 package activities
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"go.temporal.io/sdk/activity"
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/compress"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -21,14 +25,16 @@ var ErrNobody = errors.New("no usable update was delivered")
 const maxDropped = 10
 
 // maxOpen is how many updates are read side by side, in chunks. More are added
-// one after the other, with one sum and one update in memory: a store has only
-// so many connections. Both give the same bytes.
+// in several passes over a sum on disk: a store has only so many connections.
+// Both give the same bytes.
 const maxOpen = 64
 
 // An Aggregate adds what sites and regions deliver.
 type Aggregate struct {
 	Blobs  Blobs
 	Rounds Rounds
+	Spool  string // directory for sums on their way; the system's when it is empty
+	Open   int    // updates that are read side by side; 0 is [maxOpen]
 }
 
 // AggregateRegion closes the stage and adds what its sites sent; for a robust
@@ -94,6 +100,8 @@ func (a *Aggregate) check(ctx context.Context, manifest round.Manifest, s Submis
 		return s.Reason, nil
 	case !s.Metrics.Possible():
 		return "its counts are not possible", nil
+	case tooOld(manifest, s):
+		return aggregate.ErrStale.Error(), nil
 	case manifest.Kind == round.Evaluate:
 		return "", nil
 	case s.Metrics.Examples < 1 || s.Metrics.Examples > aggregate.MaxExamples:
@@ -101,7 +109,7 @@ func (a *Aggregate) check(ctx context.Context, manifest round.Manifest, s Submis
 	case s.Update.Digest == "":
 		return round.ErrTensors.Error(), nil
 	}
-	content, err := a.content(ctx, s)
+	content, err := a.content(ctx, manifest, s)
 	if err != nil {
 		return "", err
 	}
@@ -114,43 +122,47 @@ func (a *Aggregate) check(ctx context.Context, manifest round.Manifest, s Submis
 }
 
 // sum adds the updates, by ascending tenant and site as the port returns them.
+// Of more than can be open the first are added before, in a file without a name.
 func (a *Aggregate) sum(ctx context.Context, manifest round.Manifest, usable []Submission) (artifact.Descriptor, error) {
 	want := manifest.Params.Strategy.Update(manifest.Params.Model, manifest.Kind)
-	if len(usable) > maxOpen {
-		return a.sumApart(ctx, want, usable)
-	}
-	sources := make([]aggregate.Source, len(usable))
-	for i, s := range usable {
-		content, err := a.content(ctx, s)
+	var before io.Reader // not a nil file
+	most := a.most()
+	for len(usable) > most {
+		file, err := os.CreateTemp(a.Spool, "sum-*")
 		if err != nil {
 			return artifact.Descriptor{}, err
 		}
-		defer content.Close()
-		sources[i] = aggregate.Source{Tenant: s.Tenant, Site: s.Site, Examples: s.Metrics.Examples, Content: content}
+		defer file.Close()
+		if err := os.Remove(file.Name()); err != nil {
+			return artifact.Descriptor{}, err
+		}
+		if err := a.add(ctx, file, manifest, want, before, usable[:most]); err != nil {
+			return artifact.Descriptor{}, err
+		}
+		if _, err := file.Seek(0, io.SeekStart); err != nil {
+			return artifact.Descriptor{}, err
+		}
+		before, usable = bufio.NewReaderSize(file, pieceBytes), usable[most:]
 	}
-	return keepWritten(ctx, a.Blobs, func(dst io.Writer) error {
-		_, err := aggregate.Merge(dst, want, sources)
-		return err
-	})
+	return keepWritten(ctx, a.Blobs, func(dst io.Writer) error { return a.add(ctx, dst, manifest, want, before, usable) })
 }
 
-func (a *Aggregate) sumApart(ctx context.Context, want []round.TensorSpec, usable []Submission) (artifact.Descriptor, error) {
-	sum := aggregate.SumOf(want)
-	for _, s := range usable {
-		activity.RecordHeartbeat(ctx, s.Tenant+"/"+s.Site)
-		tensors, err := readTensors(ctx, a.Blobs, s.Update.Digest)
-		if err == nil {
-			err = sum.Add(aggregate.Update{Tenant: s.Tenant, Site: s.Site, Examples: s.Metrics.Examples, Tensors: tensors})
-		}
+// most is how many updates are open at a time.
+func (a *Aggregate) most() int { return cmp.Or(a.Open, maxOpen) }
+
+// add writes what was before and the updates.
+func (a *Aggregate) add(ctx context.Context, dst io.Writer, manifest round.Manifest, want []round.TensorSpec, before io.Reader, updates []Submission) error {
+	sources := make([]aggregate.Source, len(updates))
+	for i, s := range updates {
+		content, err := a.content(ctx, manifest, s)
 		if err != nil {
-			return artifact.Descriptor{}, err
+			return err
 		}
+		defer content.Close()
+		sources[i] = aggregate.Source{Tenant: s.Tenant, Site: s.Site, Examples: weigh(manifest, s), Content: content}
 	}
-	partial, err := sum.Partial("")
-	if err != nil {
-		return artifact.Descriptor{}, err
-	}
-	return keepTensors(ctx, a.Blobs, partial.Sum)
+	_, err := aggregate.Merge(dst, want, before, sources)
+	return err
 }
 
 // A singleUpdate is a line of the list that an open round keeps for a robust
@@ -173,13 +185,29 @@ func (a *Aggregate) list(ctx context.Context, usable []Submission) (artifact.Des
 // mediaTypeList is that of a list of updates, which stays inside.
 const mediaTypeList = "application/vnd.fabric.updates.v1+json"
 
-// content opens an update, and shows with every read that the work goes on.
-func (a *Aggregate) content(ctx context.Context, s Submission) (io.ReadCloser, error) {
-	content, err := a.Blobs.Open(ctx, s.Update.Digest)
+// content opens an update, and shows with every read that the work goes on. What
+// a codec made smaller is read as what it stands for.
+func (a *Aggregate) content(ctx context.Context, manifest round.Manifest, s Submission) (io.ReadCloser, error) {
+	content, err := a.openUpdate(ctx, manifest, s.Update)
 	if err != nil {
 		return nil, fmt.Errorf("update of %s/%s: %w", s.Tenant, s.Site, err)
 	}
 	return live{content, func() { activity.RecordHeartbeat(ctx, s.Tenant+"/"+s.Site) }}, nil
+}
+
+func (a *Aggregate) openUpdate(ctx context.Context, manifest round.Manifest, update artifact.Descriptor) (io.ReadCloser, error) {
+	content, err := a.Blobs.Open(ctx, update.Digest)
+	wire, ok := compress.Of(manifest)
+	if err != nil || !ok {
+		return content, err
+	}
+	return unpacked{wire.Reader(content), content}, nil
+}
+
+// An unpacked update is closed as what it is read from.
+type unpacked struct {
+	io.Reader
+	io.Closer
 }
 
 // A live reader shows with every read that the work goes on.
@@ -197,7 +225,7 @@ func (l live) Read(p []byte) (int, error) {
 func unusable(err error) bool {
 	for _, fault := range []error{
 		aggregate.ErrShape, aggregate.ErrExamples,
-		round.ErrTensors, round.ErrNotFinite,
+		round.ErrTensors, round.ErrNotFinite, compress.ErrForm,
 		artifact.ErrHeaderLength, artifact.ErrHeader, artifact.ErrTensorName, artifact.ErrTensorOrder, artifact.ErrDType,
 		artifact.ErrShape, artifact.ErrLayout, artifact.ErrTruncated, artifact.ErrTail, artifact.ErrTooLarge,
 	} {

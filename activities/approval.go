@@ -1,10 +1,9 @@
 package activities
 
 import (
+	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"errors"
-	"slices"
+	"crypto/rand"
 	"time"
 
 	"github.com/atom-fabric/fabric/contract"
@@ -12,9 +11,14 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
+// reviewTTL is after how long a review of a broken glass is overdue, and stops
+// what loosens until it is signed off.
+const reviewTTL = 72 * time.Hour
+
 // An Approval tells approvers, verifies what they answer and keeps the ballot.
 type Approval struct {
 	Actions  Actions
+	Blobs    Blobs
 	Notifier Notifier
 	Now      func() time.Time
 }
@@ -23,80 +27,67 @@ type Approval struct {
 // the same key: a second notice is a nuisance, a lost one is a ballot that
 // expires. A notice decides nothing.
 func (a *Approval) NotifyApprovers(ctx context.Context, req approval.Request) (contract.Nothing, error) {
-	if err := a.Notifier.Notify(ctx, req); err != nil {
-		return contract.Nothing{}, within(err, "action %s", req.Action.ID)
-	}
-	return contract.Nothing{}, nil
+	return a.TellBallot(ctx, contract.TellInput{Ballot: approval.Open(req), Event: "opened"})
+}
+
+// TellBallot is NotifyApprovers for whatever else people should know.
+func (a *Approval) TellBallot(ctx context.Context, in contract.TellInput) (contract.Nothing, error) {
+	err := a.Notifier.Notify(ctx, in)
+	return contract.Nothing{}, within(err, "action %s", in.Ballot.Request.Action.ID)
 }
 
 // VerifyVote says whose vote a bundle is and what it says. A vote that does
 // not verify is a vote with the reason in Refused, not a failure: whoever sent
-// it must not be able to stop the ballot. Idempotent but for the time, which is
+// it must not be able to stop the ballot. The bundle of one that does is kept,
+// for whoever checks it without us. Idempotent but for the time, which is
 // the clock's of the control plane: what the voter wrote proves no time.
-func (a *Approval) VerifyVote(_ context.Context, in contract.VoteInput) (approval.Vote, error) {
-	return verifyVote(in.Request, []byte(in.Vote.Bundle), a.Now().UTC()), nil
+func (a *Approval) VerifyVote(ctx context.Context, in contract.VoteInput) (approval.Vote, error) {
+	action := in.Request.Action
+	standing, err := a.Actions.Standing(ctx, action.Tenant)
+	if err != nil {
+		return approval.Vote{}, within(err, "action %s", action.ID)
+	}
+	vote, bundle := approval.Judge(in.Request, []byte(in.Vote.Bundle), standing, a.Now().UTC())
+	if vote.Refused != "" {
+		return vote, nil
+	}
+	kept, err := a.Blobs.Put(ctx, artifact.MediaTypeBundle, bytes.NewReader(bundle))
+	if err != nil {
+		return approval.Vote{}, within(err, "action %s", action.ID)
+	}
+	vote.Bundle = kept.Digest
+	return vote, nil
 }
 
 // RecordBallot brings the rows of a ballot up to date. Idempotent: a vote that
 // has its leaf gets no second one.
 func (a *Approval) RecordBallot(ctx context.Context, ballot approval.Ballot) (contract.Nothing, error) {
-	if err := a.Actions.RecordBallot(ctx, ballot); err != nil {
-		return contract.Nothing{}, within(settled(err), "ballot of %s", ballot.Request.Action.ID)
-	}
-	return contract.Nothing{}, nil
+	err := a.Actions.RecordBallot(ctx, ballot)
+	return contract.Nothing{}, within(settled(err), "ballot of %s", ballot.Request.Action.ID)
 }
 
-// verifyVote checks the signature against the keys of those who may vote, and
-// then every word of the statement against the request.
-func verifyVote(req approval.Request, bundle []byte, now time.Time) approval.Vote {
-	// Until somebody is known to have signed it, a vote is known by its bytes.
-	vote := approval.Vote{Statement: artifact.DigestOf(bundle), At: now}
-	known := slices.Concat(req.Approvers, req.Barred)
-	verified, err := artifact.VerifyBundle(keysOf(known), bundle, artifact.PredicateApproval, req.Action.Plan)
+// CheckStanding returns the votes of a ballot whose signers may no longer vote.
+// It changes nothing.
+func (a *Approval) CheckStanding(ctx context.Context, ballot approval.Ballot) (contract.Standing, error) {
+	standing, err := a.Actions.Standing(ctx, ballot.Request.Action.Tenant)
 	if err != nil {
-		vote.Refused = refusal(err)
-		return vote
+		return contract.Standing{}, within(err, "ballot of %s", ballot.Request.Action.ID)
 	}
-	vote.Statement, vote.Key = verified.Statement, verified.Key
-	for _, p := range known {
-		if p.Key == verified.Key {
-			vote.Approver, vote.Role = p.Name, p.Role
-		}
-	}
-	var said approval.Predicate
-	if err := artifact.DecodeStrict(verified.Predicate, &said); err != nil {
-		vote.Refused = approval.ErrForm.Error()
-		return vote
-	}
-	vote.Approve, vote.Reason = said.Decision == approval.Approve, said.Reason
-	if err := req.Accepts(said, vote.Approver, now); err != nil {
-		vote.Refused = err.Error()
-	}
-	return vote
+	return contract.Standing{Losses: standing.Losses(ballot)}, nil
 }
 
-// keysOf returns the keys of the approvers. A key that does not parse is
-// nobody's: it was checked when the approver was enrolled.
-func keysOf(approvers []approval.Approver) []*ecdsa.PublicKey {
-	var keys []*ecdsa.PublicKey
-	for _, p := range approvers {
-		key, err := artifact.ParsePublicKey([]byte(p.PublicKey))
-		if err == nil && artifact.KeyID(key) == p.Key {
-			keys = append(keys, key)
-		}
+// BeginBallot uses an approval, once. Idempotent for the same use: what was
+// begun is returned as it was. A broken glass opens its review in the same
+// transaction, so that no crash loses it.
+func (a *Approval) BeginBallot(ctx context.Context, in contract.BeginInput) (contract.Begun, error) {
+	now := a.Now().UTC()
+	var review *approval.Request
+	if r, ok := in.Ballot.Review(rand.Text(), now, reviewTTL); ok && in.Ballot.Glass {
+		review = &r
 	}
-	return keys
-}
-
-// refusal names the reason in words of ours: a bundle's own text is not for
-// logs and pages.
-func refusal(err error) string {
-	for _, why := range []error{
-		artifact.ErrUntrusted, artifact.ErrSubject, artifact.ErrPredicateType, artifact.ErrStatement, artifact.ErrTooLarge, artifact.ErrBundle,
-	} {
-		if errors.Is(err, why) {
-			return why.Error()
-		}
+	begun, err := a.Actions.BeginBallot(ctx, in, review, now)
+	if err != nil {
+		return contract.Begun{}, within(settled(err), "ballot of %s", in.Ballot.Request.Action.ID)
 	}
-	return approval.ErrUnverified.Error()
+	return begun, nil
 }

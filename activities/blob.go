@@ -10,12 +10,9 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
-// Limits of what is read into memory at once. A model is read one tensor file
-// at a time: one that is larger than this does not fit a worker of two cores.
-const (
-	maxDocument = 8 << 20
-	maxModel    = 1 << 30
-)
+// maxDocument bounds what is read into memory at once. What has the size of a
+// model is read and written in pieces.
+const maxDocument = 8 << 20
 
 // ErrTooLong says that a blob is longer than what it is read as may be.
 var ErrTooLong = errors.New("longer than allowed")
@@ -64,14 +61,14 @@ func keep(ctx context.Context, blobs Blobs, mediaType string, v any) (artifact.D
 	return blobs.Put(ctx, mediaType, bytes.NewReader(document))
 }
 
-// readTensors returns a model, an update or a sum.
+// readTensors returns the moments of columns.
 func readTensors(ctx context.Context, blobs Blobs, digest artifact.Digest) (artifact.Tensors, error) {
 	content, err := blobs.Open(ctx, digest)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", digest.Short(), err)
 	}
 	defer content.Close()
-	tensors, err := artifact.ReadTensors(content, maxModel)
+	tensors, err := artifact.ReadTensors(content, maxDocument)
 	if err != nil {
 		return nil, fmt.Errorf("blob %s: %w", digest.Short(), err)
 	}

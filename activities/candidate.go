@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"io"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/modelpack"
+	"github.com/atom-fabric/fabric/domain/provenance"
 	"github.com/atom-fabric/fabric/domain/round"
-)
-
-// Media type and paths of the layers of a model package.
-const (
-	mediaTypeCard = "application/vnd.cncf.model.doc.v1.raw"
-	weightsPath   = "weights.safetensors"
-	cardPath      = "card.json"
 )
 
 // A CandidatePackage packs weights as a model package.
@@ -26,19 +23,6 @@ type CandidatePackage struct {
 
 // ModelRepository returns where the packages of a model are.
 func ModelRepository(tenant, model string) string { return "models/" + tenant + "/" + model }
-
-// A ModelStatement is the predicate that vouches for a model package: which
-// round made it, of which signed manifest, and what was measured.
-type ModelStatement struct {
-	Tenant     string          `json:"tenant"`
-	Model      string          `json:"model"`
-	Run        string          `json:"run"`
-	Round      int             `json:"round"`
-	Weights    artifact.Digest `json:"weights"`
-	Manifest   artifact.Digest `json:"manifest"` // of the round
-	Metrics    round.Metrics   `json:"metrics"`
-	Simulation bool            `json:"simulation"`
-}
 
 // A card says to people what is in a package.
 type card struct {
@@ -54,26 +38,10 @@ type card struct {
 	Simulation    bool               `json:"simulation"`
 }
 
-// config is the model config of the ModelPack specification.
-type config struct {
-	Descriptor struct {
-		Name   string `json:"name"`
-		Vendor string `json:"vendor"`
-	} `json:"descriptor"`
-	ModelFS struct {
-		Type    string            `json:"type"`
-		DiffIDs []artifact.Digest `json:"diffIds"`
-	} `json:"modelfs"`
-	Config struct {
-		Architecture string `json:"architecture"`
-		Format       string `json:"format"`
-		Precision    string `json:"precision"`
-	} `json:"config"`
-}
-
 // PushCandidate packs the weights and pushes the package. Idempotent: every
 // byte of it follows from the input, so a second push is of the same content.
 // A crash in between leaves layers in the registry that nothing refers to.
+// Heartbeats while the weights are read.
 // Final: [contract.BadPackage] when the round's manifest is not one.
 func (c *CandidatePackage) PushCandidate(ctx context.Context, in contract.CandidateInput) (contract.Candidate, error) {
 	var manifest round.Manifest
@@ -103,33 +71,53 @@ func (c *CandidatePackage) PushCandidate(ctx context.Context, in contract.Candid
 	if out.Package, err = c.Registry.Push(ctx, out.Repository, pkg); err != nil {
 		return contract.Candidate{}, about(in.Run, in.Number, within(err, "push to %s", out.Repository))
 	}
-	out.Predicate, err = keep(ctx, c.Blobs, artifact.MediaTypePredicate, ModelStatement{
+	out.Predicate, err = keep(ctx, c.Blobs, artifact.MediaTypePredicate, provenance.Package{
 		Tenant:     in.Tenant,
 		Model:      in.ModelID,
 		Run:        in.Run,
 		Round:      in.Number,
 		Weights:    in.Weights.Digest,
 		Manifest:   in.Manifest.Digest,
+		Provenance: in.Provenance,
 		Metrics:    in.Metrics,
 		Simulation: manifest.Simulation,
 	})
 	if err != nil {
 		return contract.Candidate{}, about(in.Run, in.Number, err)
 	}
+	if out.Also, err = c.claims(ctx, in.ModelID, out.Package.Digest, pkg); err != nil {
+		return contract.Candidate{}, about(in.Run, in.Number, err)
+	}
 	return out, nil
+}
+
+// claims lists what is said of a package in the words of other tools: that of
+// OpenSSF Model Signing about its files, and that of cosign about its manifest.
+func (c *CandidatePackage) claims(ctx context.Context, model string, manifest artifact.Digest, pkg Package) ([]contract.Claim, error) {
+	files := make([]modelpack.File, len(pkg.Layers))
+	for i, layer := range pkg.Layers {
+		files[i] = modelpack.File{Path: layer.Path, Descriptor: layer.Descriptor}
+	}
+	statement, err := modelpack.FilesStatement(model, files)
+	if err != nil {
+		return nil, err
+	}
+	predicate, err := c.Blobs.Put(ctx, artifact.MediaTypePredicate, bytes.NewReader(statement.Predicate))
+	if err != nil {
+		return nil, err
+	}
+	return []contract.Claim{
+		{Digest: statement.Subject, PredicateType: artifact.PredicateOMS, Predicate: predicate},
+		{Digest: manifest, PredicateType: artifact.PredicateSign},
+	}, nil
 }
 
 // pack lists what the package holds. Weights are streamed from the blob.
 func (c *CandidatePackage) pack(in contract.CandidateInput, described []byte) (Package, error) {
 	weights := in.Weights
 	weights.MediaType = artifact.MediaTypeWeights
-	doc := artifact.Describe(mediaTypeCard, described)
-
-	var model config
-	model.Descriptor.Name, model.Descriptor.Vendor = in.ModelID, in.Tenant
-	model.ModelFS.Type, model.ModelFS.DiffIDs = "layers", []artifact.Digest{weights.Digest, doc.Digest}
-	model.Config.Architecture, model.Config.Format, model.Config.Precision = in.Params.Model.Trainer, "safetensors", "float32"
-	encoded, err := artifact.Canonical(model)
+	doc := artifact.Describe(modelpack.MediaTypeCard, described)
+	encoded, err := modelpack.NewConfig(in.ModelID, in.Tenant, in.Params.Model.Trainer, "float32", weights.Digest, doc.Digest)
 	if err != nil {
 		return Package{}, err
 	}
@@ -138,10 +126,14 @@ func (c *CandidatePackage) pack(in contract.CandidateInput, described []byte) (P
 		ConfigType:   artifact.MediaTypeModel,
 		Config:       encoded,
 		Layers: []Layer{
-			{Descriptor: weights, Path: weightsPath, Open: func(ctx context.Context) (io.ReadCloser, error) {
-				return c.Blobs.Open(ctx, in.Weights.Digest)
+			{Descriptor: weights, Path: modelpack.WeightsFile, Open: func(ctx context.Context) (io.ReadCloser, error) {
+				content, err := c.Blobs.Open(ctx, in.Weights.Digest)
+				if err != nil {
+					return nil, err
+				}
+				return live{content, func() { activity.RecordHeartbeat(ctx) }}, nil
 			}},
-			{Descriptor: doc, Path: cardPath, Open: func(context.Context) (io.ReadCloser, error) {
+			{Descriptor: doc, Path: modelpack.CardFile, Open: func(context.Context) (io.ReadCloser, error) {
 				return io.NopCloser(bytes.NewReader(described)), nil
 			}},
 		},

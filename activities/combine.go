@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -24,7 +25,7 @@ import (
 // Final: [contract.BadUpdate] when nothing can be divided, too little is left
 // for a robust rule, or the result does not fit into the weights.
 func (a *Aggregate) CombineRegions(ctx context.Context, in contract.CombineInput) (contract.Combined, error) {
-	out := contract.Combined{Weights: in.Base, State: in.State}
+	out := contract.Combined{Weights: in.Base, State: in.State, Clip: in.Clip}
 	var groups []contract.RegionResult
 	for _, g := range in.Regions {
 		if g.Cause == "" {
@@ -43,6 +44,9 @@ func (a *Aggregate) CombineRegions(ctx context.Context, in contract.CombineInput
 		out.Weights, err = a.normalise(ctx, in, groups)
 	default:
 		out.Weights, out.State, err = a.step(ctx, in, groups)
+		if err == nil {
+			out.Clip, err = nextClip(in, groups)
+		}
 	}
 	if hopeless(err) {
 		err = permanent(contract.BadUpdate, err)
@@ -51,6 +55,19 @@ func (a *Aggregate) CombineRegions(ctx context.Context, in contract.CombineInput
 		return contract.Combined{}, about(in.Run, in.Number, err)
 	}
 	return out, nil
+}
+
+// nextClip returns the clipping norm of the next round. The groups' counts come
+// with noise in them, and the round's own norm is in the signed manifest.
+func nextClip(in contract.CombineInput, groups []contract.RegionResult) (float64, error) {
+	if !in.Params.Privacy.Adaptive.On() {
+		return in.Clip, nil
+	}
+	counts := make([]payload.Count, len(groups))
+	for i, g := range groups {
+		counts[i] = payload.Count{Sites: g.Counts.Accepted, Within: g.Within}
+	}
+	return payload.NextClip(in.Params.Privacy, in.Clip, counts)
 }
 
 // normalise moves the normalisation of the weights to the groups' moments.
@@ -63,15 +80,9 @@ func (a *Aggregate) normalise(ctx context.Context, in contract.CombineInput, gro
 	if err != nil {
 		return artifact.Descriptor{}, err
 	}
-	base, err := readTensors(ctx, a.Blobs, in.Base.Digest)
-	if err != nil {
-		return artifact.Descriptor{}, err
-	}
-	weights, err := aggregate.Apply(in.Params.Model, in.Kind, base, mean)
-	if err != nil {
-		return artifact.Descriptor{}, err
-	}
-	return keepTensors(ctx, a.Blobs, weights)
+	return keepWritten(ctx, a.Blobs, func(dst io.Writer) error {
+		return aggregate.Normalise(beating{ctx, dst}, in.Params.Model, a.opens(ctx, in.Base), mean)
+	})
 }
 
 // step takes the strategy's step along what the groups' updates amount to.
@@ -104,6 +115,9 @@ func (a *Aggregate) step(ctx context.Context, in contract.CombineInput, groups [
 func (a *Aggregate) direction(ctx context.Context, in contract.CombineInput, groups []contract.RegionResult) (artifact.Descriptor, error) {
 	s := in.Params.Strategy
 	want := s.Update(in.Params.Model, in.Kind)
+	if in.Params.Buffers(in.Kind) {
+		groups = perUpdate(groups)
+	}
 	if !s.Robust() {
 		return a.mean(ctx, want, groups)
 	}
@@ -114,7 +128,7 @@ func (a *Aggregate) direction(ctx context.Context, in contract.CombineInput, gro
 	}
 	var vectors []aggregate.VectorSource
 	for _, g := range groups {
-		some, err := a.vectors(ctx, want, g)
+		some, err := a.vectors(ctx, in, want, g)
 		if err != nil {
 			return artifact.Descriptor{}, err
 		}
@@ -130,7 +144,7 @@ func (a *Aggregate) direction(ctx context.Context, in contract.CombineInput, gro
 }
 
 // vectors returns what a group gives a robust rule to choose from.
-func (a *Aggregate) vectors(ctx context.Context, want []round.TensorSpec, g contract.RegionResult) ([]aggregate.VectorSource, error) {
+func (a *Aggregate) vectors(ctx context.Context, in contract.CombineInput, want []round.TensorSpec, g contract.RegionResult) ([]aggregate.VectorSource, error) {
 	if g.Updates.Digest == "" {
 		mean, err := a.mean(ctx, want, []contract.RegionResult{g})
 		return []aggregate.VectorSource{{Tenant: g.Region, Site: "mean", Open: a.opens(ctx, mean)}}, err
@@ -140,8 +154,10 @@ func (a *Aggregate) vectors(ctx context.Context, want []round.TensorSpec, g cont
 		return nil, within(err, "updates of %s", g.Region)
 	}
 	var vectors []aggregate.VectorSource
+	form := round.Manifest{Kind: in.Kind, Number: in.Number, Params: in.Params} // of updates
 	for _, u := range updates {
-		vectors = append(vectors, aggregate.VectorSource{Tenant: u.Tenant, Site: u.Site, Open: a.opens(ctx, u.Update)})
+		open := func() (io.ReadCloser, error) { return a.openUpdate(ctx, form, u.Update) }
+		vectors = append(vectors, aggregate.VectorSource{Tenant: u.Tenant, Site: u.Site, Open: open})
 	}
 	return vectors, nil
 }

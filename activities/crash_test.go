@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -70,6 +71,9 @@ func summary(t *testing.T, w *activitytest.World) string {
 	requests := map[string]approval.Request{}
 	for action, ballot := range w.Ballots {
 		ballot.Request.Nonce, ballot.Request.Action.Plan = "", "" // the plan names the bundle of its package
+		ballot.Request.Evidence = slices.DeleteFunc(slices.Clone(ballot.Request.Evidence), func(e approval.Exhibit) bool {
+			return e.Name == "plan" || strings.HasPrefix(e.Name, "bundle ")
+		})
 		requests[action] = ballot.Request
 	}
 	history := slices.Clone(w.History)
@@ -104,6 +108,13 @@ func trials() []trial {
 			w := world(t)
 			return w, func() (any, error) {
 				return act(t, contract.PlanRound, (&activities.Round{Blobs: w, Rounds: w.Rows()}).PlanRound, roundInput(0, round.Statistics))
+			}
+		}},
+		{"AttestRound", func(t *testing.T) (*activitytest.World, func() (any, error)) {
+			w := world(t)
+			order := begin(t, w, 1, round.Train)
+			return w, func() (any, error) {
+				return act(t, contract.AttestRound, (&activities.Round{Blobs: w, Rounds: w.Rows()}).AttestRound, attestInput(t, w, order))
 			}
 		}},
 		{"SignStatement", func(t *testing.T) (*activitytest.World, func() (any, error)) {

@@ -22,9 +22,13 @@ func permanent(kind string, err error) error {
 	return temporal.NewNonRetryableApplicationError(err.Error(), kind, err)
 }
 
-// within says what a failure happened in. A final one stays final: Temporal
-// looks at the outermost error only, so a wrapped one would be retried for ever.
+// within says what a failure happened in, and nil of nil. A final one stays
+// final: Temporal looks at the outermost error only, so a wrapped one would be
+// retried for ever.
 func within(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
 	what := fmt.Sprintf(format, args...)
 	var failure *temporal.ApplicationError
 	if errors.As(err, &failure) && failure.NonRetryable() {

@@ -154,11 +154,11 @@ func candidate(t *testing.T, w *activitytest.World) contract.RegisterInput {
 	require.NoError(t, err)
 	signed, err := act(t, contract.SignStatement, (&activities.Sign{Blobs: w, Signer: w}).SignStatement, contract.SignInput{
 		Subject: subject(), Name: pushed.Repository, Digest: pushed.Package.Digest,
-		PredicateType: artifact.PredicateModelPackage, Predicate: pushed.Predicate,
+		PredicateType: artifact.PredicateModelPackage, Predicate: pushed.Predicate, Also: pushed.Also,
 	})
 	require.NoError(t, err)
 	return contract.RegisterInput{
-		Subject: subject(), Run: "run-1", Number: 2, Candidate: pushed, Bundle: signed.Bundle, Weights: plan.Base, Metrics: metrics,
+		Subject: subject(), Run: "run-1", Number: 2, Candidate: pushed, Bundle: signed.Bundle, Weights: plan.Base, Metrics: metrics, Also: signed.Also,
 	}
 }
 
@@ -167,7 +167,7 @@ func versions(w *activitytest.World) *activities.Version {
 }
 
 func snapshots(w *activitytest.World) *activities.Snapshot {
-	return &activities.Snapshot{Blobs: w, Snapshots: w, Registry: w, Signer: w, Now: clock}
+	return &activities.Snapshot{Blobs: w, Snapshots: w, Replicas: w, Registry: w, Signer: w, Now: clock}
 }
 
 func promotions(w *activitytest.World) *activities.Promotion {

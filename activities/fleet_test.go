@@ -66,6 +66,12 @@ func secureParams() round.Params {
 
 func newFleet(t *testing.T, kind round.Kind, change func(*round.Params)) *fleet {
 	t.Helper()
+	return newFleetWith(t, kind, 0, change)
+}
+
+// newFleetWith is newFleet in a round that clips to a norm, unless that is 0.
+func newFleetWith(t *testing.T, kind round.Kind, clip float64, change func(*round.Params)) *fleet {
+	t.Helper()
 	f := &fleet{t: t, w: activitytest.New(), now: noon}
 	with := secureParams()
 	if change != nil {
@@ -73,7 +79,7 @@ func newFleet(t *testing.T, kind round.Kind, change func(*round.Params)) *fleet 
 	}
 	f.manifest = round.Manifest{
 		Run: "run-1", Number: 1, Kind: kind, Tenant: "clinic", ModelID: "tumour", Params: with, Secured: true,
-		Cohort: []round.Cohort{{Region: "eu", Sites: 5}},
+		Cohort: []round.Cohort{{Region: "eu", Sites: 5}}, Clip: clip,
 	}
 	encoded, err := artifact.Canonical(f.manifest)
 	require.NoError(t, err)
@@ -96,7 +102,13 @@ func newFleet(t *testing.T, kind round.Kind, change func(*round.Params)) *fleet 
 			}}}
 		p.site, err = secagg.NewSite(p.config, secagg.State{})
 		require.NoError(t, err)
-		p.vector, _, err = f.form.Encode(contribution(kind, with.Model.Inputs, i))
+		in := contribution(kind, with.Model.Inputs, i)
+		if clip > 0 {
+			norm, err := dp.Clip(clip, in.Tensors[0].F32, in.Tensors[1].F32)
+			require.NoError(t, err)
+			in.Within = norm <= clip
+		}
+		p.vector, _, err = f.form.Encode(in)
 		require.NoError(t, err)
 		f.players = append(f.players, p)
 	}
@@ -198,7 +210,7 @@ func (f *fleet) message(stage round.Stage, p *player, inbox artifact.Digest) (su
 		require.NoError(t, err)
 		masked, parseErr := f.form.Parse(p.vector.Bytes())
 		require.NoError(t, parseErr)
-		require.NoError(t, masked.Mask(x))
+		require.NoError(t, masked.Mask(x, 0))
 		sub.Update = f.w.Keep("application/octet-stream", masked.Bytes())
 		message, err = p.site.Masked(sub.Update.Digest, sub.Update.SizeBytes)
 	case round.StageCheck:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"go.temporal.io/sdk/activity"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/payload"
+	"github.com/atom-fabric/fabric/domain/ring"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/secagg"
 )
@@ -19,11 +21,11 @@ import (
 const unmaskers = 2
 
 // AggregateMasked closes the last stage, adds the survivors' masked vectors and
-// takes the masks out of the sum. Idempotent: the survivors are written, their
+// takes the masks out of the sum, piece by piece: in memory are one piece of the
+// sum and one of a vector. Idempotent: the survivors are written, their
 // vectors are addressed by digest, and secrets are what was committed to,
-// whoever's shares give them; central noise comes from those secrets. In memory
-// are one sum and one piece of a vector. A sum that cannot be opened is a
-// result with a cause. Heartbeats for every piece.
+// whoever's shares give them; central noise comes from those secrets. A sum
+// that cannot be opened is a result with a cause. Heartbeats for every piece.
 // Final: [contract.BadPlan] when the rows do not lead here, [contract.BadUpdate]
 // when a committed vector is lost.
 func (a *Aggregate) AggregateMasked(ctx context.Context, in contract.StageRef) (contract.RegionResult, error) {
@@ -66,55 +68,80 @@ func (a *Aggregate) unmask(ctx context.Context, g *group, result *contract.Regio
 		return nil
 	}
 	defer masks.Erase()
-	vector, err := a.masked(ctx, g, sec, set)
+	vectors, err := a.committed(ctx, g, sec, set)
 	if err != nil {
 		return err
 	}
-	if err := vector.Mask(masks); err != nil {
-		return permanent(contract.BadPlan, err)
-	}
-	sum, err := g.form.Decode(vector, len(set.Survivors))
-	if err == nil {
-		err = g.form.AddNoise(sum.Tensors, dp.Seed(masks.Derive("central noise")))
-	}
+	sum, err := a.openMasked(ctx, g, vectors, masks)
 	if err != nil {
+		return err
+	}
+	defer sum.close()
+	opened, partial, err := a.decode(ctx, g, sum, len(set.Survivors), dp.Seed(masks.Derive("central noise")))
+	if undecodable(err) {
 		result.Cause = fmt.Sprintf("the sum of %d sites: %v", len(set.Survivors), err)
 		return nil
 	}
-	result.Counts.Accepted = len(set.Survivors)
-	result.Metrics, result.Weight = sum.Metrics, sum.Weight
-	if len(sum.Tensors) > 0 {
-		result.Partial, err = keepTensors(ctx, a.Blobs, sum.Tensors)
+	if err != nil {
+		return err
 	}
-	return err
+	result.Counts.Accepted, result.Partial = len(set.Survivors), partial
+	result.Metrics, result.Weight, result.Within = opened.Metrics, opened.Weight, opened.Within
+	return nil
 }
 
-// masked adds the vectors of exactly the survivors.
-func (a *Aggregate) masked(ctx context.Context, g *group, sec *secagg.Group, set secagg.SurvivorSet) (payload.Vector, error) {
-	sum := g.form.NewSum()
+// committed returns the vectors of exactly the survivors.
+func (a *Aggregate) committed(ctx context.Context, g *group, sec *secagg.Group, set secagg.SurvivorSet) ([]artifact.Descriptor, error) {
 	submissions, err := g.rounds.CloseStage(ctx, g.at(round.StageMask))
 	if err != nil {
-		return sum, settled(err)
+		return nil, settled(err)
 	}
-	vectors := make(map[int]artifact.Descriptor, len(submissions))
+	sent := make(map[int]artifact.Descriptor, len(submissions))
 	for _, s := range submissions {
-		vectors[sec.Index(s.Tenant, s.Site)] = s.Update
+		sent[sec.Index(s.Tenant, s.Site)] = s.Update
 	}
-	element := int64(g.form.Spec.Ring.Bytes())
-	for _, index := range set.Survivors {
-		vector := vectors[index]
-		if vector.SizeBytes != g.form.Spec.SizeBytes() {
-			return sum, permanent(contract.BadUpdate, fmt.Errorf("survivor %d: %w", index, ErrVectorSize))
-		}
-		err := pieces(ctx, a.Blobs, vector, g.alive, func(offset int64, piece []byte) error {
-			return sum.AddAt(int(offset/element), piece)
-		})
-		switch {
-		case errors.Is(err, ErrVectorGone), errors.Is(err, ErrVectorSize):
-			return sum, permanent(contract.BadUpdate, fmt.Errorf("survivor %d: %w", index, err))
-		case err != nil:
-			return sum, err
+	vectors := make([]artifact.Descriptor, len(set.Survivors))
+	for i, index := range set.Survivors {
+		vectors[i] = sent[index]
+		if vectors[i].SizeBytes != g.form.Spec.SizeBytes() {
+			return nil, permanent(contract.BadUpdate, fmt.Errorf("survivor %d: %w", index, ErrVectorSize))
 		}
 	}
-	return sum, nil
+	return vectors, nil
+}
+
+// decode reads the sum to its end and stores what it holds.
+func (a *Aggregate) decode(ctx context.Context, g *group, sum *maskedSum, survivors int, noise dp.Seed) (payload.Sum, artifact.Descriptor, error) {
+	opened, err := g.form.Head(sum.piece, survivors)
+	if err != nil {
+		return opened, artifact.Descriptor{}, err
+	}
+	if g.form.Layout.Dim == 0 {
+		if err := sum.end(); err != nil || len(opened.Tensors) == 0 {
+			return opened, artifact.Descriptor{}, err
+		}
+		partial, err := keepTensors(ctx, a.Blobs, opened.Tensors)
+		return opened, partial, err
+	}
+	partial, err := keepWritten(ctx, a.Blobs, func(dst io.Writer) error {
+		err := g.form.WriteTensors(dst, sum.piece, noise)
+		if err == nil {
+			opened.Within, err = g.form.Within(sum.piece, noise)
+		}
+		if err != nil {
+			return err
+		}
+		return sum.end() // a vector that is not what its digest says spoils the content
+	})
+	return opened, partial, err
+}
+
+// undecodable tells a sum that nobody can read from a store that failed.
+func undecodable(err error) bool {
+	for _, fault := range []error{payload.ErrVector, dp.ErrRange, dp.ErrNotFinite, ring.ErrShape, ring.ErrParameter, ring.ErrOverflow} {
+		if errors.Is(err, fault) {
+			return true
+		}
+	}
+	return false
 }

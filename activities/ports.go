@@ -72,6 +72,9 @@ type Rounds interface {
 	// refused ones with their Reason, by ascending tenant and site. Closing twice
 	// returns the same.
 	CloseStage(ctx context.Context, ref contract.StageRef) ([]Submission, error)
+	// Answers returns what was taken in the stage that carries updates, of every
+	// group, and when the round began; the same from when its stages are closed.
+	Answers(ctx context.Context, tenant, run string, number int) ([]Answer, time.Time, error)
 	// CloseRound and CloseRun write the ends, once. What an ended round has
 	// reserved is committed, or refunded if nothing can have been learnt in it.
 	CloseRound(ctx context.Context, in contract.CloseRoundInput) error
@@ -85,6 +88,14 @@ type Member struct {
 	Inbox  artifact.Descriptor
 }
 
+// An Answer is what a site of a group has signed for.
+type Answer struct {
+	Group  string
+	Tenant string
+	Site   string
+	Bundle artifact.Digest
+}
+
 // A Submission is a site's answer in a stage. Update is empty in a round that
 // only evaluates, and in the stages of a secured round but mask, where it is
 // the masked vector. Message is what the site says to the protocol of a secured
@@ -96,6 +107,7 @@ type Submission struct {
 	Metrics round.Metrics
 	Message artifact.Descriptor
 	Reason  string
+	From    int // train round whose weights a late update started from; 0 is the one that it is sent in
 }
 
 // Versions is the index of record of model versions.
@@ -132,6 +144,18 @@ type Actions interface {
 	// RecordBallot brings the ballot up to date, with a leaf for every vote,
 	// counted or not, that has none yet.
 	RecordBallot(ctx context.Context, ballot approval.Ballot) error
+	// Standing returns whose registration and which delegation of the tenant was
+	// revoked, and how many broken glasses wait for their review.
+	Standing(ctx context.Context, tenant string) (approval.Standing, error)
+	// BeginBallot uses the approval that the ballot holds, in one transaction
+	// with the check that every voter still may vote, and with the opening of
+	// review, if one is given. It writes nothing and returns Losses when some may
+	// not. The same use again returns what the first one did; another is
+	// ErrRefused.
+	BeginBallot(ctx context.Context, in contract.BeginInput, review *approval.Request, now time.Time) (contract.Begun, error)
+	// Trainer returns who asked for the run that made a version; empty for an
+	// uploaded one.
+	Trainer(ctx context.Context, tenant, model string, number int) (string, error)
 	// RecordOutcome ends an action, once, and moves what the outcome moves: the
 	// champion of a model, the policy revision, a tuned parameter.
 	RecordOutcome(ctx context.Context, in contract.OutcomeInput, plan promotion.Plan) error
@@ -187,6 +211,9 @@ type Signer interface {
 // with exactly one signature by a trusted key, and returns the predicate.
 type Verifier interface {
 	Verify(ctx context.Context, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
+	// VerifyIn is Verify for a subject that is kept in a repository: whose
+	// signature counts there may differ from elsewhere.
+	VerifyIn(ctx context.Context, repository string, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
 }
 
 // A Runtime is a region's runtime as its own region sees it.
@@ -204,9 +231,9 @@ type Active struct {
 	Routes   map[string]int             `json:"routes"`   // "tenant/model/environment" -> version
 }
 
-// A Notifier tells approvers that a ballot is open.
+// A Notifier tells approvers, and whoever asked, how a ballot stands.
 type Notifier interface {
-	Notify(ctx context.Context, req approval.Request) error
+	Notify(ctx context.Context, in contract.TellInput) error
 }
 
 // A Ledger appends to the audit log outside another port's transaction.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/routing"
 )
@@ -17,6 +18,7 @@ import (
 var (
 	ErrPlan       = errors.New("the plan is not the one of this action")
 	ErrVersion    = errors.New("the plan's version is not the registered one")
+	ErrOverdue    = errors.New("the review of a broken glass is overdue: nothing is loosened until it is signed off")
 	ErrSimulation = errors.New("what was made in simulation never serves production")
 )
 
@@ -41,10 +43,7 @@ type Promotion struct {
 // now, [contract.BadPlan] when it could never be applied.
 func (p *Promotion) CheckPlan(ctx context.Context, in contract.CheckInput) (contract.Checked, error) {
 	checked, err := p.check(ctx, in)
-	if err != nil {
-		return checked, within(err, "action %s", in.Action)
-	}
-	return checked, nil
+	return checked, within(err, "action %s", in.Action)
 }
 
 func (p *Promotion) check(ctx context.Context, in contract.CheckInput) (contract.Checked, error) {
@@ -70,7 +69,7 @@ func (p *Promotion) check(ctx context.Context, in contract.CheckInput) (contract
 		return out, err
 	}
 	out.Risk = plan.Risk.Score
-	out.Request, err = p.request(ctx, in, plan, threshold(world, plan.Regions))
+	out.Request, err = p.request(ctx, in, plan, world)
 	return out, err
 }
 
@@ -90,6 +89,8 @@ func (p *Promotion) subject(ctx context.Context, in contract.CheckInput, plan pr
 		return nil
 	case plan.Kind == promotion.KindTuning && plan.Tuning != nil:
 		return nil
+	case plan.Kind == promotion.KindRestore && plan.Restore != nil:
+		return nil // the workflow verifies the point before and after the ballot
 	}
 	return permanent(contract.BadPlan, fmt.Errorf("kind %q: %w", in.Kind, ErrPlan))
 }
@@ -122,19 +123,40 @@ func (p *Promotion) version(ctx context.Context, plan promotion.Plan) error {
 }
 
 // request opens the ballot where one is needed.
-func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan promotion.Plan, threshold int) (approval.Request, error) {
+func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan promotion.Plan, world routing.Snapshot) (approval.Request, error) {
 	approvers, err := p.Actions.Approvers(ctx, in.Tenant)
 	if err != nil {
 		return approval.Request{}, err
 	}
 	action := plan.Action(in.Action, in.Plan.Digest)
 	// The nonce ties votes to this ballot alone. Only the first one written counts.
-	req, err := approval.NewRequest(action, in.Requester, threshold, approvers, rand.Text(), p.Now().UTC(), p.BallotTTL)
+	rules := balloting(world, plan.Regions)
+	ask := approval.Ask{
+		Action: action, Requester: in.Requester, Threshold: threshold(world, plan.Regions), Approvers: approvers, Rules: rules,
+		Evidence: exhibits(in, plan, world), Nonce: rand.Text(), OpenedAt: p.Now().UTC(), TTL: p.BallotTTL,
+	}
+	if rules.BarTrainer && plan.Version != nil {
+		trainer, err := p.Actions.Trainer(ctx, in.Tenant, plan.ModelID, plan.Version.Number)
+		if err != nil {
+			return approval.Request{}, settled(err)
+		}
+		if trainer != "" {
+			ask.Trainers = []string{trainer}
+		}
+	}
+	req, err := approval.NewRequest(ask)
 	if err != nil {
 		return req, permanent(contract.BadPlan, err)
 	}
 	if req.Need == 0 {
 		return req, nil
+	}
+	standing, err := p.Actions.Standing(ctx, in.Tenant)
+	if err != nil {
+		return req, err
+	}
+	if standing.Overdue > 0 && action.Loosens && !action.Rollback {
+		return req, permanent(contract.BadPlan, ErrOverdue)
 	}
 	// If we crash after this line, the ballot is found open, with its nonce.
 	opened, err := p.Actions.OpenBallot(ctx, req)
@@ -164,6 +186,47 @@ func threshold(world routing.Snapshot, regions []string) int {
 	return lowest
 }
 
+// balloting returns the strictest of the regions' rules of approval.
+func balloting(world routing.Snapshot, regions []string) approval.Rules {
+	rules, first := approval.DefaultRules(), true
+	for _, region := range regions {
+		document, ok := world.Policy(region)
+		switch {
+		case !ok:
+		case first:
+			rules, first = document.Balloting(), false
+		default:
+			rules = rules.Stricter(document.Balloting())
+		}
+	}
+	return rules
+}
+
+// exhibits names what an approver is to look at, by digest.
+func exhibits(in contract.CheckInput, plan promotion.Plan, world routing.Snapshot) []approval.Exhibit {
+	shown := []approval.Exhibit{{Name: "plan", Digest: in.Plan.Digest}}
+	if v := plan.Version; v != nil {
+		for _, e := range []approval.Exhibit{{Name: "package", Digest: v.Package}, {Name: "weights", Digest: v.Weights}, {Name: "bundle over the package", Digest: v.Bundle}} {
+			if e.Digest != "" {
+				shown = append(shown, e)
+			}
+		}
+	}
+	if plan.Observed.Package != "" {
+		shown = append(shown, approval.Exhibit{Name: "package that serves now", Digest: plan.Observed.Package})
+	}
+	for _, region := range plan.Regions {
+		document, ok := world.Policy(region)
+		if !ok {
+			continue
+		}
+		if text, err := document.Encode(); err == nil {
+			shown = append(shown, approval.Exhibit{Name: "policy of " + region, Digest: artifact.DigestOf(text)})
+		}
+	}
+	return shown
+}
+
 // RecordOutcome ends an action. Idempotent: ended once; a later end changes
 // nothing.
 func (p *Promotion) RecordOutcome(ctx context.Context, in contract.OutcomeInput) (contract.Nothing, error) {
@@ -176,10 +239,8 @@ func (p *Promotion) RecordOutcome(ctx context.Context, in contract.OutcomeInput)
 			}
 		}
 	}
-	if err := p.Actions.RecordOutcome(ctx, in, plan); err != nil {
-		return contract.Nothing{}, within(settled(err), "action %s", in.Action)
-	}
-	return contract.Nothing{}, nil
+	err := p.Actions.RecordOutcome(ctx, in, plan)
+	return contract.Nothing{}, within(settled(err), "action %s", in.Action)
 }
 
 // stale makes what a plan's check said final.

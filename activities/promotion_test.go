@@ -63,7 +63,7 @@ func TestAPlanIsCheckedBeforeAnybodyIsAsked(t *testing.T) {
 			for digest := range w.Packages {
 				w.Packages[digest] = []byte(`{"layers":[]}`)
 			}
-		}, contract.BadPackage, "layers"},
+		}, contract.BadPackage, "manifest"},
 		{"of a world in which another version serves now", func(t *testing.T, w *activitytest.World, p *promotion.Plan, _ *contract.CheckInput) {
 			serve(t, w, 7)
 		}, contract.StalePlan, "is 7"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
 	"github.com/atom-fabric/fabric/domain/model"
+	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 )
@@ -34,6 +36,7 @@ type Round struct {
 // weights and the state that it starts from.
 // Idempotent: the first plan that was written is the plan; a second run
 // returns it, even if sites have enrolled or consent was given meanwhile.
+// Heartbeats while it writes the first weights.
 // Final: [contract.NoConsent] naming the features, [contract.NoSites],
 // [contract.NoBudget] naming what is left.
 func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract.RoundPlan, error) {
@@ -58,9 +61,16 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 	}
 	if in.Base.Digest == "" {
 		// A crash after this line leaves a blob that the next run puts again.
-		if in.Base, err = keepTensors(ctx, r.Blobs, initial(in.Params)); err != nil {
+		in.Base, err = keepWritten(ctx, r.Blobs, func(dst io.Writer) error {
+			return model.WriteInitial(beating{ctx, dst}, in.Params.Model, in.Params.Seed, in.Params.Bounds)
+		})
+		if err != nil {
 			return contract.RoundPlan{}, about(in.Run, in.Number, err)
 		}
+	}
+	starts, err := r.starts(ctx, in)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
 	order := round.Manifest{
 		Run:        in.Run,
@@ -77,12 +87,17 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 		TraceID:    in.TraceID,
 		Secured:    who.secured,
 		State:      in.State,
+		Clip:       clipOf(in),
 		SampleSeed: who.seed,
 		Enrolled:   len(sites),
+		Starts:     starts,
 	}
 	manifest, err := keep(ctx, r.Blobs, artifact.MediaTypeManifest, order)
 	if err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	if err := payload.Check(order, manifest.Digest); err != nil {
+		return contract.RoundPlan{}, permanent(contract.BadPlan, about(in.Run, in.Number, err))
 	}
 	cost, err := privacy.Of(order, manifest.Digest)
 	if err != nil {
@@ -108,21 +123,8 @@ func (r *Round) plan(ctx context.Context, in contract.RoundInput, begun artifact
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
 	return contract.RoundPlan{
-		Manifest: begun, Base: manifest.Base, Cohort: manifest.Cohort, Secured: manifest.Secured, State: manifest.State,
+		Manifest: begun, Base: manifest.Base, Cohort: manifest.Cohort, Secured: manifest.Secured, State: manifest.State, Clip: manifest.Clip,
 	}, nil
-}
-
-// initial returns the weights that a run starts from. Public bounds of the
-// columns are their normalisation, so no round has to measure it.
-func initial(p round.Params) artifact.Tensors {
-	weights := model.Initial(p.Model, p.Seed)
-	mean, _ := weights.Get(round.TensorMean)
-	scale, _ := weights.Get(round.TensorScale)
-	for i, b := range p.Bounds {
-		m, s := round.Centre(b)
-		mean.F32[i], scale.F32[i] = float32(m), float32(s)
-	}
-	return weights
 }
 
 // consented returns the features of every tenant by tenant and id, or says
@@ -167,7 +169,19 @@ func (r *Round) CloseRound(ctx context.Context, in contract.CloseRoundInput) (co
 		Version: in.Version,
 		Cause:   in.Cause,
 		State:   in.State,
+		Clip:    in.NextClip,
+
+		Provenance: in.Provenance.Statement,
 	}, nil
+}
+
+// clipOf returns the norm of a round whose norm adapts: what the round before
+// has left, or what the run begins with.
+func clipOf(in contract.RoundInput) float64 {
+	if !in.Params.Privacy.Adaptive.On() {
+		return 0
+	}
+	return cmp.Or(in.Clip, in.Params.Privacy.ClipNorm)
 }
 
 // CloseRun writes the end of a run. Idempotent: written once.

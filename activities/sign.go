@@ -16,42 +16,59 @@ type Sign struct {
 	Signer Signer
 }
 
-// SignStatement signs one statement and stores its bundle. Idempotent in what
-// it says, not in its bytes: two runs make two signatures over one statement,
-// each as good as the other, and the workflow goes on with one of them.
+// SignStatement signs one statement, and the other claims about the same
+// thing, and stores their bundles. Idempotent in what it says, not in its
+// bytes: two runs make two signatures over one statement, each as good as the
+// other, and the workflow goes on with one of them.
 // Final: [contract.BadPlan] for a predicate that no statement can hold.
 func (s *Sign) SignStatement(ctx context.Context, in contract.SignInput) (contract.Signed, error) {
-	predicate := json.RawMessage("{}")
-	if in.Predicate.Digest != "" {
-		document, err := read(ctx, s.Blobs, in.Predicate.Digest)
+	bundle, identity, err := s.claim(ctx, in.Name, contract.Claim{Digest: in.Digest, PredicateType: in.PredicateType, Predicate: in.Predicate})
+	if err != nil {
+		return contract.Signed{}, within(err, "sign %s", in.Name)
+	}
+	out := contract.Signed{Bundle: bundle, Statement: identity}
+	for _, claim := range in.Also {
+		bundle, _, err := s.claim(ctx, in.Name, claim)
 		if err != nil {
-			return contract.Signed{}, within(err, "sign %s", in.Name)
+			return contract.Signed{}, within(err, "sign %s (%s)", in.Name, claim.PredicateType)
+		}
+		out.Also = append(out.Also, bundle)
+	}
+	return out, nil
+}
+
+// claim signs one claim and stores its bundle, and returns it with the identity
+// of what it says. A crash before the last line loses a bundle that nobody has
+// seen.
+func (s *Sign) claim(ctx context.Context, name string, claim contract.Claim) (artifact.Descriptor, artifact.Digest, error) {
+	predicate := json.RawMessage("{}")
+	if claim.Predicate.Digest != "" {
+		document, err := read(ctx, s.Blobs, claim.Predicate.Digest)
+		if err != nil {
+			return artifact.Descriptor{}, "", err
 		}
 		predicate = document
 	}
-	bundle, err := sign(ctx, s.Signer, artifact.Statement{
-		Name:          in.Name,
-		Subject:       in.Digest,
-		PredicateType: in.PredicateType,
+	bundle, identity, err := sign(ctx, s.Signer, artifact.Statement{
+		Name:          name,
+		Subject:       claim.Digest,
+		PredicateType: claim.PredicateType,
 		Predicate:     predicate,
 	})
 	if err != nil {
-		return contract.Signed{}, within(err, "sign %s", in.Name)
+		return artifact.Descriptor{}, "", err
 	}
-	// A crash before this line loses a bundle that nobody has seen.
 	kept, err := s.Blobs.Put(ctx, artifact.MediaTypeBundle, bytes.NewReader(bundle))
-	if err != nil {
-		return contract.Signed{}, within(err, "sign %s", in.Name)
-	}
-	return contract.Signed{Bundle: kept}, nil
+	return kept, identity, err
 }
 
 // sign encodes the statement and has it signed. What does not encode never
 // will; a key that is away comes back.
-func sign(ctx context.Context, signer Signer, statement artifact.Statement) ([]byte, error) {
+func sign(ctx context.Context, signer Signer, statement artifact.Statement) ([]byte, artifact.Digest, error) {
 	payload, err := statement.Encode()
 	if err != nil {
-		return nil, permanent(contract.BadPlan, err)
+		return nil, "", permanent(contract.BadPlan, err)
 	}
-	return signer.Sign(ctx, payload)
+	bundle, err := signer.Sign(ctx, payload)
+	return bundle, artifact.StatementID(artifact.PayloadType, payload), err
 }

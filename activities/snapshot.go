@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/atom-fabric/fabric/contract"
@@ -26,9 +27,13 @@ var ErrPhase = errors.New("no phase of this plan")
 type Snapshot struct {
 	Blobs     Blobs
 	Snapshots Snapshots
+	Replicas  Replicas
 	Registry  Registry
 	Signer    Signer
-	Now       func() time.Time
+	// Accepted returns when a bundle was accepted, by the index that the audit log
+	// covers. It may be nil.
+	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
+	Now      func() time.Time
 }
 
 // PublishSnapshot publishes the next snapshot with one phase of a plan in it.
@@ -41,10 +46,7 @@ func (s *Snapshot) PublishSnapshot(ctx context.Context, in contract.PublishInput
 	ref, err := s.publish(ctx, in.Action, in.Step(), func(latest routing.Snapshot) (routing.Snapshot, error) {
 		return s.change(ctx, in, latest)
 	})
-	if err != nil {
-		return ref, within(err, "action %s: %s", in.Action, in.Step())
-	}
-	return ref, nil
+	return ref, within(err, "action %s: %s", in.Action, in.Step())
 }
 
 // publish makes the change on the newest snapshot, signs it and publishes it.
@@ -94,7 +96,7 @@ func (s *Snapshot) seal(ctx context.Context, next routing.Snapshot) (routing.Sig
 	if err != nil {
 		return routing.Signed{}, permanent(contract.BadPlan, err)
 	}
-	bundle, err := sign(ctx, s.Signer, statement)
+	bundle, _, err := sign(ctx, s.Signer, statement)
 	if err != nil {
 		return routing.Signed{}, err
 	}
@@ -118,15 +120,29 @@ func (s *Snapshot) change(ctx context.Context, in contract.PublishInput, latest 
 		if failed != nil {
 			return latest, failed
 		}
+		accepted, failed := s.accepted(ctx, plan.Version.Bundle)
+		if failed != nil {
+			return latest, failed
+		}
+		if unknown := slices.IndexFunc(in.Regions, func(name string) bool { _, ok := latest.Region(name); return !ok }); unknown >= 0 {
+			err = fmt.Errorf("region %s: %w", in.Regions[unknown], routing.ErrRegion)
+			break // nobody mirrors to a region that is not there
+		}
+		mirrors, failed := s.mirrors(ctx, in.Subject, *plan.Version, in.Regions)
+		if failed != nil {
+			return latest, failed
+		}
 		next, err = latest.Load(routing.Package{
 			Tenant:     plan.Tenant,
 			Model:      plan.ModelID,
 			Version:    plan.Version.Number,
 			Registry:   s.Registry.URL(),
+			Mirrors:    mirrors,
 			Repository: plan.Version.Repository,
 			Manifest:   plan.Version.Package,
 			Bundle:     bundle,
 			Regions:    in.Regions,
+			AcceptedAt: accepted,
 		}, at)
 	case in.Phase == contract.PhaseSwitch && plan.Version != nil:
 		callers, failed := s.Snapshots.Callers(ctx, plan.Tenant, plan.ModelID)
@@ -179,6 +195,39 @@ func (s *Snapshot) back(ctx context.Context, in contract.PublishInput, latest ro
 		return latest, permanent(contract.BadPlan, err)
 	}
 	return next, nil
+}
+
+// Renew publishes the newest snapshot once more, signed by today's key: one that
+// a retired key signed would be refused by whoever asks for it first. Nothing
+// is published where there is none yet, or while others publish.
+func (s *Snapshot) Renew(ctx context.Context) error {
+	latest, err := s.Snapshots.Latest(ctx)
+	if err != nil {
+		return within(err, "renew")
+	}
+	if latest.Version == 0 {
+		return nil
+	}
+	next := latest.Renew(s.Now())
+	signed, err := s.seal(ctx, next)
+	if err != nil {
+		return within(err, "renew")
+	}
+	err = s.Snapshots.Publish(ctx, "key", fmt.Sprintf("renewal/%d", next.Version), next, signed)
+	if err == nil || errors.Is(err, ErrStale) { // another process was faster, with a key of today
+		return nil
+	}
+	return within(err, "renew")
+}
+
+// accepted returns when the control plane took in the bundle of a package; the
+// zero time where nobody can say, and then the data plane judges it as of now.
+func (s *Snapshot) accepted(ctx context.Context, bundle artifact.Digest) (time.Time, error) {
+	if s.Accepted == nil {
+		return time.Time{}, nil
+	}
+	at, err := s.Accepted(ctx, bundle)
+	return at, within(err, "when bundle %s was accepted", bundle.Short())
 }
 
 // Bootstrap gives the data plane its regions and endpoints, which are

@@ -106,44 +106,54 @@ func (s *Secure) whole(ctx context.Context, g *group, masked []secagg.Masked, in
 	return there, nil
 }
 
-// readThrough reads a blob and keeps nothing of it.
+// readThrough reads a vector and keeps nothing of it.
 func (s *Secure) readThrough(ctx context.Context, g *group, d artifact.Descriptor) error {
-	return pieces(ctx, s.Blobs, d, g.alive, func(int64, []byte) error { return nil })
-}
-
-// pieceBytes is how much of a vector is in memory beside the sum: whole
-// elements of either ring.
-const pieceBytes = 1 << 20
-
-// pieces reads a blob of a known size in pieces. Errors: [ErrVectorGone] when
-// there is none, [ErrVectorSize] when it is shorter or longer; others are the
-// store's, and pass.
-func pieces(ctx context.Context, blobs Blobs, d artifact.Descriptor, alive func(), use func(offset int64, piece []byte) error) error {
-	content, err := blobs.Open(ctx, d.Digest)
-	if errors.Is(err, ErrNotFound) {
-		return ErrVectorGone
-	}
+	r, err := openVector(ctx, s.Blobs, d)
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer r.Close()
 	buffer := make([]byte, min(pieceBytes, d.SizeBytes))
-	for at := int64(0); at < d.SizeBytes; {
-		alive()
-		piece := buffer[:min(int64(len(buffer)), d.SizeBytes-at)]
-		switch _, err := io.ReadFull(content, piece); {
-		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return ErrVectorSize
-		case err != nil:
+	for left := d.SizeBytes; left > 0; left -= min(left, pieceBytes) {
+		g.alive()
+		if err := r.piece(buffer[:min(left, pieceBytes)]); err != nil {
 			return err
 		}
-		if err := use(at, piece); err != nil {
-			return err
-		}
-		at += int64(len(piece))
 	}
-	// The read that finds the end is the one that compares the digest.
-	switch n, err := content.Read(make([]byte, 1)); {
+	return r.end()
+}
+
+// pieceBytes is how much of a vector is in memory: whole elements of either
+// ring.
+const pieceBytes = 1 << 20
+
+// A vectorReader reads a blob of a size that is known.
+type vectorReader struct{ io.ReadCloser }
+
+// openVector opens a masked vector. Errors: [ErrVectorGone] when there is none;
+// others are the store's, and pass.
+func openVector(ctx context.Context, blobs Blobs, d artifact.Descriptor) (vectorReader, error) {
+	content, err := blobs.Open(ctx, d.Digest)
+	if errors.Is(err, ErrNotFound) {
+		err = ErrVectorGone
+	}
+	return vectorReader{content}, err
+}
+
+// piece fills the buffer. Errors: [ErrVectorSize] when the vector ends before.
+func (r vectorReader) piece(buffer []byte) error {
+	_, err := io.ReadFull(r, buffer)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return ErrVectorSize
+	}
+	return err
+}
+
+// end hears what the blob says at its end: the read that finds it is the one
+// that compares the digest. Errors: [ErrVectorSize] when the vector goes on.
+func (r vectorReader) end() error {
+	n, err := r.Read(make([]byte, 1))
+	switch {
 	case n > 0:
 		return ErrVectorSize
 	case err != nil && !errors.Is(err, io.EOF):

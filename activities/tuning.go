@@ -75,10 +75,7 @@ func (t *Tuning) ComputeScorecard(ctx context.Context, in contract.TuneInput) (c
 // plan is stored by digest.
 func (t *Tuning) Suggest(ctx context.Context, in contract.Scorecard) (contract.Suggestion, error) {
 	suggestion, err := t.suggest(ctx, in)
-	if err != nil {
-		return suggestion, within(err, "action %s", in.Action)
-	}
-	return suggestion, nil
+	return suggestion, within(err, "action %s", in.Action)
 }
 
 func (t *Tuning) suggest(ctx context.Context, in contract.Scorecard) (contract.Suggestion, error) {

@@ -8,6 +8,8 @@ import (
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/modelpack"
+	"github.com/atom-fabric/fabric/domain/provenance"
 )
 
 // Why a package is not what it is said to be.
@@ -24,23 +26,18 @@ type Version struct {
 	Versions Versions
 }
 
-// RegisterVersion attaches the bundle to the package, verifies what the
+// RegisterVersion attaches the bundles to the package, verifies what the
 // registry then returns, and only then gives the package a number. Idempotent:
-// attached once, numbered once. Final: [contract.BadPackage] when the bundle
+// attached once, numbered once. Final: [contract.BadPackage] when a bundle
 // does not verify (nothing was attached then), when what came back does not, or
 // when it is about other weights.
 func (v *Version) RegisterVersion(ctx context.Context, in contract.RegisterInput) (contract.Version, error) {
-	bundle, err := read(ctx, v.Blobs, in.Bundle.Digest)
-	if err != nil {
-		return contract.Version{}, about(in.Run, in.Number, err)
-	}
-	err = attach(ctx, v.Registry, v.Verifier, in.Candidate.Repository, in.Candidate.Package, artifact.PredicateModelPackage, bundle)
-	if err != nil {
+	if err := v.attachAll(ctx, in); err != nil {
 		return contract.Version{}, about(in.Run, in.Number, err)
 	}
 	// If we crash here, the package is signed in the registry and has no number:
 	// nobody can promote it, and the next run numbers it.
-	_, err = checkPackage(ctx, v.Registry, v.Verifier, packageOf{
+	_, err := checkPackage(ctx, v.Registry, v.Verifier, packageOf{
 		Repository: in.Candidate.Repository,
 		Package:    in.Candidate.Package.Digest,
 		Weights:    in.Weights.Digest,
@@ -57,31 +54,64 @@ func (v *Version) RegisterVersion(ctx context.Context, in contract.RegisterInput
 	return version, nil
 }
 
-// attach verifies a bundle, attaches it, and verifies what the registry lists
-// then. A registry that lost the bundle in a race is asked again by the retry.
+// attachAll attaches the bundles of the candidate's claims once all verify.
+func (v *Version) attachAll(ctx context.Context, in contract.RegisterInput) error {
+	claims := append([]contract.Claim{{Digest: in.Candidate.Package.Digest, PredicateType: artifact.PredicateModelPackage}}, in.Candidate.Also...)
+	signed := append([]artifact.Descriptor{in.Bundle}, in.Also...)
+	if len(claims) != len(signed) {
+		return permanent(contract.BadPackage, fmt.Errorf("%d claims, %d bundles: %w", len(claims), len(signed), ErrUnsigned))
+	}
+	bundles := make([][]byte, len(signed))
+	for i, claim := range claims {
+		var err error
+		if bundles[i], err = read(ctx, v.Blobs, signed[i].Digest); err != nil {
+			return err
+		}
+		if _, err := v.Verifier.VerifyIn(ctx, in.Candidate.Repository, bundles[i], claim.PredicateType, claim.Digest); err != nil {
+			return unverified(ctx, err)
+		}
+	}
+	for i, claim := range claims {
+		// If we crash in between, some are attached, and the retry attaches the rest.
+		if err := attachClaim(ctx, v.Registry, v.Verifier, in.Candidate.Repository, in.Candidate.Package, claim, bundles[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// attach verifies a bundle about a package, attaches it, and verifies what the
+// registry lists then.
 func attach(ctx context.Context, registry Registry, verifier Verifier, repository string, subject artifact.Descriptor, predicateType string, bundle []byte) error {
-	if _, err := verifier.Verify(ctx, bundle, predicateType, subject.Digest); err != nil {
+	return attachClaim(ctx, registry, verifier, repository, subject, contract.Claim{Digest: subject.Digest, PredicateType: predicateType}, bundle)
+}
+
+// attachClaim is attach for a statement whose subject need not be the manifest
+// that it refers to: that of OpenSSF Model Signing is about the files. A
+// registry that lost the bundle in a race is asked again by the retry.
+func attachClaim(ctx context.Context, registry Registry, verifier Verifier, repository string, pkg artifact.Descriptor, claim contract.Claim, bundle []byte) error {
+	if _, err := verifier.VerifyIn(ctx, repository, bundle, claim.PredicateType, claim.Digest); err != nil {
 		return unverified(ctx, err)
 	}
-	if err := registry.Attach(ctx, repository, subject, predicateType, bundle); err != nil {
+	if err := registry.Attach(ctx, repository, pkg, claim.PredicateType, bundle); err != nil {
 		return within(err, "attach in %s", repository)
 	}
-	_, err := signedBy(ctx, registry, verifier, repository, subject.Digest, predicateType)
+	_, err := signedBy(ctx, registry, verifier, repository, pkg.Digest, claim)
 	return err
 }
 
 // signedBy returns the predicate of the first bundle in the registry that
 // verifies. Others may have attached what they like.
-func signedBy(ctx context.Context, registry Registry, verifier Verifier, repository string, subject artifact.Digest, predicateType string) (json.RawMessage, error) {
-	bundles, err := registry.Bundles(ctx, repository, subject, predicateType)
+func signedBy(ctx context.Context, registry Registry, verifier Verifier, repository string, subject artifact.Digest, claim contract.Claim) (json.RawMessage, error) {
+	bundles, err := registry.Bundles(ctx, repository, subject, claim.PredicateType)
 	if err != nil {
 		return nil, within(err, "bundles in %s", repository)
 	}
 	if len(bundles) == 0 {
-		return nil, fmt.Errorf("%s@%s: %w", repository, subject.Short(), ErrUnsigned) // a listing may lag: retried
+		return nil, fmt.Errorf("%s@%s (%s): %w", repository, subject.Short(), claim.PredicateType, ErrUnsigned) // a listing may lag: retried
 	}
 	for _, bundle := range bundles {
-		predicate, err := verifier.Verify(ctx, bundle, predicateType, subject)
+		predicate, err := verifier.VerifyIn(ctx, repository, bundle, claim.PredicateType, claim.Digest)
 		if err == nil {
 			return predicate, nil
 		}
@@ -89,7 +119,7 @@ func signedBy(ctx context.Context, registry Registry, verifier Verifier, reposit
 			return nil, ctx.Err()
 		}
 	}
-	return nil, permanent(contract.BadPackage, fmt.Errorf("%s@%s: %w", repository, subject.Short(), ErrUnsigned))
+	return nil, permanent(contract.BadPackage, fmt.Errorf("%s@%s (%s): %w", repository, subject.Short(), claim.PredicateType, ErrUnsigned))
 }
 
 // A packageOf is what a package must be.
@@ -102,15 +132,16 @@ type packageOf struct {
 }
 
 // checkPackage fetches a package and accepts it only if it is signed as a
-// package of this model with these weights, and holds them. It returns what the
-// signature says.
-func checkPackage(ctx context.Context, registry Registry, verifier Verifier, want packageOf) (ModelStatement, error) {
-	var said ModelStatement
-	predicate, err := signedBy(ctx, registry, verifier, want.Repository, want.Package, artifact.PredicateModelPackage)
+// package of this model with these weights, and holds them, and if its files
+// and its manifest are signed in the words of other tools as well. It returns
+// what the signature says.
+func checkPackage(ctx context.Context, registry Registry, verifier Verifier, want packageOf) (provenance.Package, error) {
+	var said provenance.Package
+	predicate, err := signedBy(ctx, registry, verifier, want.Repository, want.Package, contract.Claim{Digest: want.Package, PredicateType: artifact.PredicateModelPackage})
 	if err != nil {
 		return said, err
 	}
-	wrong := func(what string) (ModelStatement, error) {
+	wrong := func(what string) (provenance.Package, error) {
 		return said, permanent(contract.BadPackage, fmt.Errorf("%s@%s: %s: %w", want.Repository, want.Package.Short(), what, ErrContents))
 	}
 	if err := artifact.DecodeStrict(predicate, &said); err != nil {
@@ -123,18 +154,23 @@ func checkPackage(ctx context.Context, registry Registry, verifier Verifier, wan
 	if err != nil {
 		return said, within(err, "manifest in %s", want.Repository)
 	}
-	var manifest struct {
-		Layers []struct {
-			Digest artifact.Digest `json:"digest"`
-		} `json:"layers"`
-	}
-	if err := json.Unmarshal(encoded, &manifest); err != nil { // foreign fields are no fault of a manifest
+	pkg, err := modelpack.ParseManifest(encoded)
+	if err != nil {
 		return wrong("manifest")
 	}
-	for _, layer := range manifest.Layers {
-		if layer.Digest == want.Weights {
-			return said, nil
-		}
+	if pkg.Weights.Digest != want.Weights {
+		return wrong("layers")
 	}
-	return wrong("layers")
+	if _, err := signedBy(ctx, registry, verifier, want.Repository, want.Package, contract.Claim{Digest: want.Package, PredicateType: artifact.PredicateSign}); err != nil {
+		return said, err
+	}
+	files := contract.Claim{Digest: modelpack.Root(pkg.Files()), PredicateType: artifact.PredicateOMS}
+	predicate, err = signedBy(ctx, registry, verifier, want.Repository, want.Package, files)
+	if err != nil {
+		return said, err
+	}
+	if err := modelpack.CheckFiles(predicate, pkg.Files()); err != nil {
+		return wrong("files")
+	}
+	return said, nil
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -23,11 +24,12 @@ type Inbox struct {
 	approvals Approvals
 	workflows Workflows
 	recall    Idempotency
+	blobs     Blobs
 }
 
 // NewInbox returns the service.
 func NewInbox(b *Border, p Ports) *Inbox {
-	return &Inbox{b: b, approvals: p.Approvals, workflows: p.Workflows, recall: p.Idempotency}
+	return &Inbox{b: b, approvals: p.Approvals, workflows: p.Workflows, recall: p.Idempotency, blobs: p.Blobs}
 }
 
 // Mount implements [Service].
@@ -37,6 +39,11 @@ func (s *Inbox) Mount(r gin.IRouter) {
 	s.b.mount(r, "listApprovals", s.list)
 	s.b.mount(r, "getApproval", s.get)
 	s.b.mount(r, "castVote", s.vote)
+	s.b.mount(r, "getVote", s.bundle)
+	s.b.mount(r, "revokeApprover", s.revoke)
+	s.b.mount(r, "listDelegations", s.delegations)
+	s.b.mount(r, "addDelegation", s.delegate)
+	s.b.mount(r, "revokeDelegation", s.endDelegation)
 }
 
 func (s *Inbox) approvers(c *gin.Context, k call) error {
@@ -79,24 +86,79 @@ func (s *Inbox) list(c *gin.Context, k call) error {
 			return invalidRequest.at("query:cursor", "is none that a page gave")
 		}
 	}
-	ballots, err := s.approvals.Ballots(c.Request.Context(), k.Caller, approval.Outcome(c.Query("state")), p)
+	ctx := c.Request.Context()
+	standing, err := s.approvals.Standing(ctx, k.Tenant)
+	if err != nil {
+		return err
+	}
+	filter := BallotFilter{State: approval.Outcome(c.Query("state"))}
+	if c.Query("mine") == "true" {
+		filter.Awaited = awaiting(k.Subject, standing)
+	}
+	ballots, err := s.approvals.Ballots(ctx, k.Caller, filter, p)
 	if err != nil {
 		return err
 	}
 	ballots, next := paged(p, ballots, func(b approval.Ballot) string {
 		return b.Request.OpenedAt.UTC().Format(time.RFC3339Nano) + "|" + b.Request.Action.ID
 	})
-	return s.b.send(c, http.StatusOK, v1.BallotPage{Items: views(ballots, ballotView), Next: next, Simulated: k.Simulated})
+	return s.b.send(c, http.StatusOK, v1.BallotPage{Items: views(ballots, func(b approval.Ballot) v1.Ballot { return s.seen(b, k, standing) }), Next: next, Simulated: k.Simulated})
 }
 
+// get shows a ballot. Whatever led here, it decides nothing: a link that a
+// notice carried is looked at so that nobody is led to another ballot by it.
 func (s *Inbox) get(c *gin.Context, k call) error {
-	ballot, err := s.approvals.Ballot(c.Request.Context(), k.Caller, c.Param("id"))
+	ctx, id := c.Request.Context(), c.Param("id")
+	if token := c.Query("link"); token != "" {
+		if err := approval.CheckLink(s.b.opts.LinkSecret, k.Tenant, id, token, s.b.now()); err != nil {
+			return &Problem{Kind: badLink, Detail: "look the ballot up in the inbox", Err: err}
+		}
+	}
+	ballot, err := s.approvals.Ballot(ctx, k.Caller, id)
 	if err != nil {
 		return err
 	}
-	view := ballotView(ballot)
+	standing, err := s.approvals.Standing(ctx, k.Tenant)
+	if err != nil {
+		return err
+	}
+	view, err := shown(ballot)
+	if err != nil {
+		return err
+	}
+	view.You, view.Overdue = voter(ballot, k.Subject, standing, s.b.now()), ballot.Overdue(s.b.now())
 	view.Simulated = k.Simulated
 	return s.b.send(c, http.StatusOK, view)
+}
+
+func (s *Inbox) seen(b approval.Ballot, k call, standing approval.Standing) v1.Ballot {
+	view := ballotView(b)
+	view.You, view.Overdue = voter(b, k.Subject, standing, s.b.now()), b.Overdue(s.b.now())
+	return view
+}
+
+// bundle shows what an approver signed.
+func (s *Inbox) bundle(c *gin.Context, k call) error {
+	ctx := c.Request.Context()
+	ballot, err := s.approvals.Ballot(ctx, k.Caller, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	for _, v := range slices.Concat(ballot.Votes, ballot.Withdrawn, ballot.Refused) {
+		if string(v.Statement) != c.Param("statement") || v.Bundle == "" {
+			continue
+		}
+		content, err := s.blobs.Open(ctx, v.Bundle)
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(io.LimitReader(content, artifact.MaxBundle))
+		if err = errors.Join(err, content.Close()); err != nil {
+			return err
+		}
+		return s.b.send(c, http.StatusOK, v1.VoteRequest{Bundle: string(text)})
+	}
+	return notFound
 }
 
 // vote carries a vote to its ballot. The workflow knows the vote by what was
@@ -115,7 +177,7 @@ func (s *Inbox) vote(c *gin.Context, k call) error {
 		return err // of another tenant, or of nobody
 	}
 	ballot, err := s.workflows.Vote(ctx, id, contract.SignedVote{Bundle: in.Bundle})
-	if errors.Is(err, ErrNotFound) && row.Outcome == approval.Pending {
+	if errors.Is(err, ErrNotFound) && row.Waits() {
 		// The row is written before its workflow listens, and after it has ended.
 		return &Problem{Kind: notReady, Detail: "the ballot is being opened, or has just ended", RetryAfter: 1, Err: err}
 	}
@@ -130,26 +192,4 @@ func (s *Inbox) vote(c *gin.Context, k call) error {
 		answer, err = s.recall.Keep(ctx, k.command, answer)
 	}
 	return s.b.done(c, answer, err)
-}
-
-func approverView(a approval.Approver) v1.Approver {
-	return v1.Approver{Name: a.Name, Role: a.Role, Key: string(a.Key), PublicKey: a.PublicKey}
-}
-
-func ballotView(b approval.Ballot) v1.Ballot {
-	r, a := b.Request, b.Request.Action
-	return v1.Ballot{
-		ID: a.ID, Kind: a.Kind, Tenant: a.Tenant, Summary: a.Summary, Environment: a.Environment,
-		PlanDigest: string(a.Plan), Risk: a.Risk, Requester: r.Requester, Need: r.Need,
-		Roles: append([]string{}, r.Roles...), Approvers: views(r.Approvers, approverView), Nonce: r.Nonce,
-		OpenedAt: r.OpenedAt, ExpiresAt: r.Expires(), Outcome: v1.BallotOutcome(b.Outcome),
-		Votes: views(b.Votes, voteView), Refused: views(b.Refused, voteView),
-	}
-}
-
-func voteView(v approval.Vote) v1.Vote {
-	return v1.Vote{
-		Approver: v.Approver, Role: v.Role, Approve: v.Approve, Reason: v.Reason,
-		Refused: v.Refused, Statement: string(v.Statement), At: v.At,
-	}
 }

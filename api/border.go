@@ -85,7 +85,7 @@ func (b *Border) enter(c *gin.Context, o *operation) (call, error) {
 	}
 	path := make(map[string]string, len(c.Params))
 	for _, p := range c.Params {
-		path[p.Key] = p.Value
+		path[p.Key] = strings.TrimPrefix(p.Value, "/") // gin's, of a parameter that holds slashes
 	}
 	if err := b.spec.checkParameters(c.Request, o, path); err != nil {
 		return k, err

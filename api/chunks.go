@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/round"
 )
 
 // maxChunk bounds one piece of an upload.
@@ -29,7 +30,7 @@ var (
 // under the same digest is another upload, so that nobody can tell from an
 // answer what others have.
 type Upload struct {
-	Owner     string // "tenant/site"
+	Owner     string // "tenant/site", or "models/tenant/subject"
 	Digest    artifact.Digest
 	SizeBytes int64 // of the whole; 1 or more, and the same each time, else ErrConflict
 	MediaType string
@@ -94,6 +95,22 @@ func parsePiece(text string) (piece, error) {
 	return p, nil
 }
 
+// uploadable refuses a run whose sites could never send what they have trained.
+func (b *Border) uploadable(p round.Params) error {
+	size := p.Model.SizeBytes() + maxHead
+	if p.Secure.Ring == 64 && p.Secure.Mode != round.SecureOff {
+		size *= 2
+	}
+	if size <= b.opts.MaxUpload {
+		return nil
+	}
+	return badParams.at("/params/model", fmt.Sprintf("a site would send %d bytes, and an upload is at most %d (FABRIC_MAX_UPLOAD_BYTES)", size, b.opts.MaxUpload))
+}
+
+// maxHead is more than an update has beside its values: the header of a file, or
+// the counts of a vector.
+const maxHead = 64 << 10
+
 // count reads digits and nothing else.
 func count(text string) (int64, bool) {
 	if text == "" || strings.Trim(text, "0123456789") != "" {
@@ -106,7 +123,7 @@ func count(text string) (int64, bool) {
 // chunk takes a piece of a blob that is larger than one request may be, or says
 // how much of it is kept. It answers 201 when the whole is, and until then 308
 // with the range of what is.
-func (s *Fleet) chunk(c *gin.Context, k call, media string, sizes []int64) error {
+func (b *Border) chunk(c *gin.Context, uploads Uploads, owner, media string, sizes []int64) error {
 	p, err := parsePiece(c.GetHeader("Content-Range"))
 	if err != nil {
 		return err
@@ -114,21 +131,21 @@ func (s *Fleet) chunk(c *gin.Context, k call, media string, sizes []int64) error
 	switch {
 	case len(sizes) > 0 && !slices.Contains(sizes, p.total):
 		return badUpdate.because(errLength.Error())
-	case p.total > s.b.opts.MaxUpload:
-		return tooLarge.because(fmt.Sprintf("an upload is at most %d bytes", s.b.opts.MaxUpload))
+	case p.total > b.opts.MaxUpload:
+		return tooLarge.because(fmt.Sprintf("an upload is at most %d bytes (FABRIC_MAX_UPLOAD_BYTES)", b.opts.MaxUpload))
 	case p.asks && c.Request.ContentLength != 0:
 		return badRequest.because("a question for the state has no body; send Content-Length: 0")
 	case !p.asks && c.Request.ContentLength != p.size():
 		return badRequest.because("Content-Length is not the length of the piece")
 	}
-	u := Upload{Owner: k.Tenant + "/" + k.site.Site, Digest: artifact.Digest(c.Param("digest")), SizeBytes: p.total, MediaType: media}
+	u := Upload{Owner: owner, Digest: artifact.Digest(c.Param("digest")), SizeBytes: p.total, MediaType: media}
 	var kept int64
 	var body sender
 	if p.asks {
-		kept, err = s.uploads.Resume(c.Request.Context(), u)
+		kept, err = uploads.Resume(c.Request.Context(), u)
 	} else {
 		body.Reader = c.Request.Body
-		kept, err = s.uploads.Append(c.Request.Context(), u, p.first, &body)
+		kept, err = uploads.Append(c.Request.Context(), u, p.first, &body)
 	}
 	switch {
 	case errors.Is(err, ErrOffset):
@@ -148,7 +165,7 @@ func (s *Fleet) chunk(c *gin.Context, k call, media string, sizes []int64) error
 		return err
 	}
 	if kept == p.total {
-		return s.b.send(c, http.StatusCreated, descriptorView(artifact.Descriptor{Digest: u.Digest, SizeBytes: p.total, MediaType: media}))
+		return b.send(c, http.StatusCreated, descriptorView(artifact.Descriptor{Digest: u.Digest, SizeBytes: p.total, MediaType: media}))
 	}
 	keeps(c, kept)
 	c.Header("Cache-Control", "no-store")

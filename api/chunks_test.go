@@ -215,7 +215,7 @@ func TestTheAgentUploadsInPieces(t *testing.T) {
 	fabric, err := agent.Dial(c.url, sent)
 	require.NoError(t, err)
 	for range 2 {
-		require.NoError(t, fabric.PutBlob(t.Context(), token, artifact.DigestOf(content), content))
+		require.NoError(t, fabric.PutBlob(t.Context(), token, artifact.DigestOf(content), int64(len(content)), bytes.NewReader(content)))
 	}
 	require.Equal(t, []int64{0, 8 << 20, 8 << 20, 4 << 20, 0}, sent.bodies)
 	file, size, err := c.dir.File(artifact.DigestOf(content))

@@ -4,6 +4,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -227,6 +229,128 @@ func TestAVoteIsCarriedToItsBallot(t *testing.T) {
 	s.do("POST", "/approvals/promote-1/votes", body, s.as("t1", "data-scientist")).is(403, "role_missing")
 	s.do("POST", "/approvals/promote-1/votes", map[string]any{"bundle": "{}"}, s.as("t1", "approver")).is(422, "bad_vote")
 	require.Len(t, s.fabric.Votes, 1)
+}
+
+// Whatever leads to a ballot, a GET decides nothing, and changes nothing.
+func TestAGetNeverApproves(t *testing.T) {
+	s := governed(t)
+	ballot(s, "promote-1", apitest.Epoch, approval.Pending)
+	good := approval.SignLink([]byte(linkSecret), "t1", "promote-1", time.Now().Add(time.Hour))
+	before := fmt.Sprint(s.fabric.BallotRows, s.fabric.Leaves, s.fabric.Votes)
+	s.do("GET", "/approvals/promote-1?link="+good, nil, s.as("t1", "approver")).is(200)
+	for name, link := range map[string]string{
+		"over":                approval.SignLink([]byte(linkSecret), "t1", "promote-1", time.Now().Add(-time.Hour)),
+		"of another ballot":   approval.SignLink([]byte(linkSecret), "t1", "promote-2", time.Now().Add(time.Hour)),
+		"of another tenant":   approval.SignLink([]byte(linkSecret), "t2", "promote-1", time.Now().Add(time.Hour)),
+		"by somebody else":    approval.SignLink([]byte("another secret, also of 32 bytes"), "t1", "promote-1", time.Now().Add(time.Hour)),
+		"that is none at all": "approve",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.in(t).do("GET", "/approvals/promote-1?link="+link, nil, s.as("t1", "approver")).is(403, "bad_link")
+		})
+	}
+	asked, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/approvals/promote-1/votes", nil)
+	require.NoError(t, err)
+	got, err := http.DefaultClient.Do(asked)
+	require.NoError(t, err)
+	require.NoError(t, got.Body.Close())
+	require.Equal(t, http.StatusMethodNotAllowed, got.StatusCode)
+	require.Equal(t, before, fmt.Sprint(s.fabric.BallotRows, s.fabric.Leaves, s.fabric.Votes))
+}
+
+func TestWhatIsMineToDecide(t *testing.T) {
+	s := governed(t)
+	_, pem := newKey(t)
+	person := func(name, role string) approval.Approver {
+		return approval.Approver{Name: name, Role: role, Key: artifact.DigestOf([]byte(name)), PublicKey: pem}
+	}
+	for id, requester := range map[string]string{"promote-1": "ann", "promote-2": "bob"} {
+		req, err := approval.NewRequest(approval.Ask{
+			Action:    approval.Action{ID: id, Kind: "promotion", Tenant: "t1", Plan: artifact.DigestOf([]byte(id)), Environment: "production", Risk: 20},
+			Requester: requester, Approvers: []approval.Approver{person("bob", "owner"), person("cyd", "owner")}, Nonce: id, OpenedAt: apitest.Epoch, TTL: time.Hour,
+		})
+		require.NoError(t, err)
+		s.fabric.BallotRows[id] = approval.Open(req)
+	}
+	bob := s.named("t1", "bob", "approver")
+	page := into[v1.BallotPage](s.do("GET", "/approvals", nil, bob).is(200))
+	require.Len(t, page.Items, 2)
+	for _, b := range page.Items {
+		require.Equal(t, b.ID == "promote-1", b.You.CanDecide)
+		if b.ID == "promote-2" {
+			require.Equal(t, approval.ErrOwnVote.Error(), b.You.Because)
+		}
+	}
+	page = into[v1.BallotPage](s.do("GET", "/approvals?mine=true", nil, bob).is(200))
+	require.Len(t, page.Items, 1)
+	require.Equal(t, "promote-1", page.Items[0].ID)
+
+	shown := into[v1.Ballot](s.do("GET", "/approvals/promote-1", nil, bob).is(200))
+	digest, err := s.fabric.BallotRows["promote-1"].Request.Digest()
+	require.NoError(t, err)
+	require.EqualValues(t, digest, shown.RequestDigest)
+	require.Equal(t, digest, artifact.DigestOf([]byte(shown.Request)), "the text that is shown is the text that is named")
+}
+
+func TestARegistrationIsRevoked(t *testing.T) {
+	s := serve(t)
+	_, pem := newKey(t)
+	s.do("POST", "/approvers", map[string]any{"name": "bob", "role": "owner", "public_key": pem}, s.as("t1", "admin")).is(201)
+	s.do("POST", "/approvers/bob/revoke", map[string]any{"reason": "left"}, s.as("t1", "approver")).is(403, "role_missing")
+	s.do("POST", "/approvers/bob/revoke", map[string]any{}, s.as("t1", "admin")).is(400, "invalid_request")
+	ballot(s, "promote-1", apitest.Epoch, approval.Pending)
+	b := s.fabric.BallotRows["promote-1"]
+	b.Votes = []approval.Vote{{Approver: "bob", Key: s.fabric.Persons["t1"][0].Key, Approve: true, Statement: artifact.DigestOf(nil)}}
+	s.fabric.BallotRows["promote-1"] = b
+	s.do("POST", "/approvers/bob/revoke", map[string]any{"reason": "left"}, s.as("t1", "admin")).is(200)
+	require.Equal(t, []string{"promote-1"}, s.fabric.Reconsidered)
+	s.do("POST", "/approvers/bob/revoke", map[string]any{"reason": "left"}, s.as("t1", "admin")).is(404, "not_found")
+}
+
+func TestADelegationIsSignedByItsMaker(t *testing.T) {
+	s := serve(t)
+	key, pem := newKey(t)
+	stranger, _ := newKey(t)
+	proxy, proxyPEM := newKey(t)
+	s.do("POST", "/approvers", map[string]any{"name": "bob", "role": "owner", "public_key": pem}, s.as("t1", "admin")).is(201)
+	now := time.Now().UTC().Truncate(time.Second)
+	signed := func(key *ecdsa.PrivateKey, change func(*approval.Delegation)) map[string]any {
+		d := approval.Delegation{
+			Decision: approval.Delegate, From: "bob", To: "zoe", PublicKey: proxyPEM, Reason: "on leave", Nonce: "n",
+			IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(time.Hour),
+		}
+		change(&d)
+		statement, err := artifact.NewStatement("zoe", artifact.KeyID(&proxy.PublicKey), artifact.PredicateDelegation, d)
+		require.NoError(t, err)
+		bundle, err := artifact.SignStatement(rand.Reader, key, statement)
+		require.NoError(t, err)
+		return map[string]any{"bundle": string(bundle)}
+	}
+	as := func(*approval.Delegation) {}
+	for name, body := range map[string]map[string]any{
+		"by a stranger":       signed(stranger, as),
+		"by the delegate":     signed(proxy, as),
+		"of another":          signed(key, func(d *approval.Delegation) { d.From = "ann" }),
+		"about another key":   signed(key, func(d *approval.Delegation) { d.PublicKey = pem }),
+		"for ever":            signed(key, func(d *approval.Delegation) { d.ExpiresAt = d.NotBefore.AddDate(1, 0, 0) }),
+		"that is a vote":      {"bundle": signedVote(t, key)},
+		"that is a rejection": signed(key, func(d *approval.Delegation) { d.Decision = "revoke" }),
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.in(t).do("POST", "/delegations", body, s.as("t1", "approver")).is(422, "bad_delegation")
+			require.Empty(t, s.fabric.Stands.Delegations, "nothing is kept")
+		})
+	}
+	got := into[v1.Delegation](s.do("POST", "/delegations", signed(key, as), s.as("t1", "approver")).is(201))
+	require.Equal(t, "zoe", got.To)
+	require.Len(t, into[v1.DelegationList](s.do("GET", "/delegations", nil, s.as("t1", "auditor")).is(200)).Items, 1)
+	end := func(d *approval.Delegation) { d.Decision = "revoke" }
+	path := "/delegations/" + got.ID + "/revoke"
+	s.do("POST", path, map[string]any{"reason": "no"}, s.as("t1", "approver")).is(422, "bad_delegation")
+	s.do("POST", path, signed(stranger, end), s.as("t1", "approver")).is(422, "bad_delegation")
+	s.do("POST", path, signed(key, func(d *approval.Delegation) { end(d); d.Nonce = "another" }), s.as("t1", "approver")).is(422, "bad_delegation")
+	s.do("POST", path, signed(key, end), s.as("t1", "approver")).is(200)
+	require.False(t, s.fabric.Stands.Delegations[0].RevokedAt.IsZero())
 }
 
 func signedVote(t testing.TB, key *ecdsa.PrivateKey) string {

@@ -49,7 +49,7 @@ func options(t testing.TB, i *issuer.Issuer, log io.Writer) api.Options {
 		Version: "test", Simulation: true, Tokens: i.Verifier("fabric", time.Now), SiteTokens: i.Verifier("fabric-site", time.Now),
 		Enrolment: enrolment, TrustedKeys: []string{"-----BEGIN PUBLIC KEY-----"}, Regions: []string{"eu", "us", "apac"},
 		Log: slog.New(slog.NewJSONHandler(log, nil)), Now: time.Now, NewID: uuid.NewString,
-		Limits: api.Limits{TenantPerSecond: 100_000, AddrPerSecond: 100_000},
+		Limits: api.Limits{TenantPerSecond: 100_000, AddrPerSecond: 100_000}, LinkSecret: []byte(linkSecret),
 	}
 }
 
@@ -148,7 +148,16 @@ func header(name, value string) request {
 // as presents a fresh token of a caller, and a fresh key.
 func (s *served) as(tenant string, roles ...string) request {
 	s.t.Helper()
-	text, err := s.issuer.Mint(tenant, "ann", roles, time.Hour)
+	return s.named(tenant, "ann", roles...)
+}
+
+// linkSecret signs the links of notices.
+const linkSecret = "0123456789abcdef0123456789abcdef"
+
+// named presents a person's token.
+func (s *served) named(tenant, name string, roles ...string) request {
+	s.t.Helper()
+	text, err := s.issuer.Mint(tenant, name, roles, time.Hour)
 	require.NoError(s.t, err)
 	return func(r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+text)

@@ -28,6 +28,8 @@ func misplaced(stage round.Stage, in v1.SubmissionRequest) error {
 		return badUpdate.at("/metrics", "counts ride inside the masked vector: send 0")
 	case len(in.Message) > maxMessage:
 		return tooLarge.because("a message is at most 4 MiB")
+	case in.From != 0:
+		return badUpdate.at("/from", "how old an update is rides inside the masked vector: leave it out")
 	case in.Message == "":
 		return badUpdate.at("/message", "is required in a secured round")
 	case stage != round.StageMask && in.Update != v1.Descriptor{}:

@@ -172,6 +172,7 @@ func TestWhatASecuredRoundRefuses(t *testing.T) {
 		{"another group", every, header(func(h *secagg.Header) { h.Group = "us" }), 422, "bad_update", "another group"},
 		{"another site's", every, header(func(h *secagg.Header) { h.Site = "s2" }), 422, "bad_update", "another site"},
 		{"another tenant's", every, header(func(h *secagg.Header) { h.Tenant = "h2" }), 422, "bad_update", "another site"},
+		{"how old its update is", every, request(func(r *v1.SubmissionRequest, a *round.Answer) { r.From, a.From = 1, 1 }), 422, "bad_update", ""},
 		{"one of another stage", every, header(func(h *secagg.Header) { h.Stage = "later" }), 422, "bad_update", "another stage"},
 		{"no JSON", every, text(func(string) string { return "hello" }), 422, "bad_update", "malformed JSON"},
 		{"an unknown member", every, text(func(m string) string { return `{"more":1,` + m[1:] }), 422, "bad_update", "unknown key"},

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/modelpack"
 )
 
 // Exchange is the model exchange bus, I.1.3.
@@ -18,13 +20,14 @@ type Exchange struct {
 	b        *Border
 	models   Models
 	blobs    Blobs
+	uploads  Uploads
 	packages Packages
 	verifier Verifier
 }
 
 // NewExchange returns the service.
 func NewExchange(b *Border, p Ports) *Exchange {
-	return &Exchange{b: b, models: p.Models, blobs: p.Blobs, packages: p.Packages, verifier: p.Verifier}
+	return &Exchange{b: b, models: p.Models, blobs: p.Blobs, uploads: p.Uploads, packages: p.Packages, verifier: p.Verifier}
 }
 
 // Mount implements [Service].
@@ -34,6 +37,9 @@ func (s *Exchange) Mount(r gin.IRouter) {
 	s.b.mount(r, "getModel", s.get)
 	s.b.mount(r, "downloadModel", s.download)
 	s.b.mount(r, "getModelBundle", s.bundle)
+	s.b.mount(r, "putModelFile", s.put)
+	s.b.mount(r, "listAliases", s.aliases)
+	s.b.mount(r, "moveAlias", s.move)
 }
 
 func (s *Exchange) list(c *gin.Context, k call) error {
@@ -60,19 +66,32 @@ func (s *Exchange) get(c *gin.Context, k call) error {
 	return s.b.send(c, http.StatusOK, view)
 }
 
+// put keeps a piece of a file that a package will name. Until then nobody
+// reads it, and it is its sender's alone.
+func (s *Exchange) put(c *gin.Context, k call) error {
+	if c.ContentType() != mediaTypeAhead {
+		return mediaType.because("send Content-Type: application/octet-stream")
+	}
+	if c.GetHeader("Content-Range") == "" {
+		return invalidRequest.at("header:Content-Range", "a file is sent ahead in pieces; whole it is sent with its package")
+	}
+	return s.b.chunk(c, s.uploads, uploader(k), mediaTypeAhead, nil)
+}
+
 // download streams the weights; the manifest, which are the bytes that the
-// bundle is about, for a check with public tools; or the card, for people.
+// bundle is about, for a check with public tools; or another part.
 func (s *Exchange) download(c *gin.Context, k call) error {
-	v, err := s.models.ModelVersion(c.Request.Context(), k.Caller, c.Param("id"), intQuery(c, "version", 0))
+	v, err := s.resolve(c, k)
 	if err != nil {
 		return err
 	}
+	c.Header("X-Model-Version", strconv.Itoa(v.Number))
 	name := fmt.Sprintf("%s-%d", v.ModelID, v.Number)
-	switch c.Query("part") {
+	switch part := c.Query("part"); part {
 	case "manifest":
 		return s.manifest(c, v, name+".manifest.json")
-	case "card":
-		return s.card(c, v, name+".card.json")
+	case "card", "config":
+		return s.document(c, v, part, name+"."+part+".json")
 	}
 	return s.b.serveBlob(c, s.blobs, v.Weights, name+".safetensors")
 }
@@ -87,32 +106,44 @@ func (s *Exchange) manifest(c *gin.Context, v ModelVersion, filename string) err
 	return s.b.serveContent(c, open, d, filename)
 }
 
-// card streams the one layer of the package that is a document.
-func (s *Exchange) card(c *gin.Context, v ModelVersion, filename string) error {
+// document streams the card or the config of a package.
+func (s *Exchange) document(c *gin.Context, v ModelVersion, part, filename string) error {
 	text, err := s.packages.Manifest(c.Request.Context(), v.Repository, v.Package.Digest)
 	if err != nil {
 		return lost(v.Package.Digest, err)
 	}
-	up := uploading{text: text}
-	if err := up.read(); err != nil {
-		// Its kind is for uploads and stays behind: this was checked when it came.
+	pkg, err := modelpack.ParseManifest(text)
+	if err != nil { // this was checked when it came
 		return fmt.Errorf("manifest of %s/%d: %s: %w", v.ModelID, v.Number, err.Error(), errLost)
 	}
-	card, ok := up.parts["card"]
-	if !ok {
-		return notFound
+	d := pkg.Config.Descriptor
+	if part == "card" {
+		if pkg.Card == nil {
+			return notFound
+		}
+		d = pkg.Card.Descriptor
 	}
-	d := artifact.Descriptor{Digest: card.Digest, SizeBytes: card.Size, MediaType: card.MediaType}
 	open := func(ctx context.Context) (io.ReadCloser, error) { return s.packages.Blob(ctx, v.Repository, d.Digest) }
 	return s.b.serveContent(c, open, d, filename)
 }
 
+// bundle streams one of the three bundles about a version.
 func (s *Exchange) bundle(c *gin.Context, k call) error {
-	v, err := s.models.ModelVersion(c.Request.Context(), k.Caller, c.Param("id"), intQuery(c, "version", 0))
+	v, err := s.resolve(c, k)
 	if err != nil {
 		return err
 	}
-	return s.b.serveBlob(c, s.blobs, v.Bundle, fmt.Sprintf("%s-%d.sigstore.json", v.ModelID, v.Number))
+	d, suffix := v.Bundle, ".sigstore.json"
+	switch c.Query("about") {
+	case "files":
+		d, suffix = v.FilesBundle, ".sig"
+	case "manifest":
+		d, suffix = v.Signature, ".cosign.json"
+	}
+	if d.Digest == "" {
+		return notFound // registered before it was asked for
+	}
+	return s.b.serveBlob(c, s.blobs, d, fmt.Sprintf("%s-%d%s", v.ModelID, v.Number, suffix))
 }
 
 func modelView(m Model) v1.Model {
@@ -124,7 +155,7 @@ func modelView(m Model) v1.Model {
 }
 
 func versionView(v ModelVersion) v1.ModelVersion {
-	return v1.ModelVersion{
+	view := v1.ModelVersion{
 		Tenant:       v.Tenant,
 		ModelID:      v.ModelID,
 		Version:      v.Number,
@@ -138,4 +169,8 @@ func versionView(v ModelVersion) v1.ModelVersion {
 		RegisteredAt: v.RegisteredAt,
 		Simulated:    v.Simulated,
 	}
+	if v.FilesBundle.Digest != "" {
+		view.FilesBundle, view.Signature = descriptorView(v.FilesBundle), descriptorView(v.Signature)
+	}
+	return view
 }

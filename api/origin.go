@@ -13,7 +13,8 @@ import (
 // originate lets a run go on from the checkpoint of another one of the same
 // tenant and model. The weights are normalised, so the first round trains. The
 // state of the strategy goes with them only to the same strategy: what one
-// calls momentum is noise to another.
+// calls momentum is noise to another. A clipping norm that adapts goes on where
+// it was.
 func (s *Training) originate(ctx context.Context, caller Caller, from v1.RunOrigin, in *contract.RunInput) error {
 	if from == (v1.RunOrigin{}) {
 		return nil
@@ -31,6 +32,9 @@ func (s *Training) originate(ctx context.Context, caller Caller, from v1.RunOrig
 	in.Round, in.Base = 1, point.Weights
 	if in.Params.Strategy.Stateful() && in.Params.Strategy.Name == point.Params.Strategy.Name {
 		in.State = point.State
+	}
+	if in.Params.Privacy.Adaptive.On() && point.Params.Privacy.Adaptive.On() {
+		in.Clip = point.Clip
 	}
 	return nil
 }

@@ -151,7 +151,9 @@ func (p planner) approvable(ctx context.Context, k call, action Action, plan pro
 		return err
 	}
 	gated := plan.Action(action.ID, action.Plan.Digest)
-	req, err := approval.NewRequest(gated, k.Subject, threshold(s, plan.Regions), approvers, "", p.b.now(), approval.MaxTTL)
+	req, err := approval.NewRequest(approval.Ask{
+		Action: gated, Requester: k.Subject, Threshold: threshold(s, plan.Regions), Approvers: approvers, OpenedAt: p.b.now(), TTL: approval.MaxTTL,
+	})
 	if errors.Is(err, approval.ErrNoApprovers) {
 		return noApprovers.because(fmt.Sprintf(
 			"%d approvals are needed from the roles %v, and not from the requester; enrol approvers with POST /approvers", req.Need, req.Roles))
@@ -211,7 +213,7 @@ func planProblem(err error) error {
 	case errors.Is(err, promotion.ErrRegions):
 		return badPlan.at("/regions", promotion.ErrRegions.Error())
 	}
-	for _, why := range []error{promotion.ErrNoChange, promotion.ErrRevision, promotion.ErrEnvironment, promotion.ErrKind} {
+	for _, why := range []error{promotion.ErrNoChange, promotion.ErrRevision, promotion.ErrEnvironment, promotion.ErrKind, promotion.ErrPoint} {
 		if errors.Is(err, why) {
 			return badPlan.because(why.Error())
 		}

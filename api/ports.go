@@ -186,6 +186,7 @@ type Checkpoint struct {
 	Params  round.Params // of the run
 	Weights artifact.Descriptor
 	State   artifact.Descriptor // empty when the strategy carries none
+	Clip    float64             // clipping norm of the round after it; 0 where it does not adapt
 }
 
 // A Round is one round of a run. Status is "open", "closed" or "failed".
@@ -198,8 +199,12 @@ type Round struct {
 	Weights   artifact.Digest
 	Metrics   round.Metrics
 	Regions   []RoundRegion // by name
+	Clip      float64       // that updates were clipped to, where it adapts
 	StartedAt time.Time
 	EndedAt   *time.Time
+
+	Provenance artifact.Digest // of the bundle that says where the weights come from
+	Statement  artifact.Digest // identity of what it says
 }
 
 // A RoundRegion is a region's part of a round.
@@ -269,6 +274,7 @@ type Submission struct {
 	Bundle    artifact.Descriptor // blob of the site's signed statement
 	Statement artifact.Digest     // digest of the bundle's payload
 	Reason    string
+	From      int // train round whose weights a late update started from; 0 is this one
 }
 
 // Blobs keeps content by digest (the same as the activities' port).
@@ -284,6 +290,9 @@ type Blobs interface {
 // same as the activities' port). ErrUnverified, or any error, refuses.
 type Verifier interface {
 	Verify(ctx context.Context, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
+	// VerifyIn is Verify for a subject that is kept in a repository: whose
+	// signature counts there may differ from elsewhere.
+	VerifyIn(ctx context.Context, repository string, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
 }
 
 // Packages is the registry as uploads need it. Every push is addressed by
@@ -330,4 +339,6 @@ type Ports struct {
 	SiteTokens  SiteTokens
 	Rules       Rules
 	Budgets     Budgets
+	Replicas    Replicas
+	Recoveries  Recoveries
 }

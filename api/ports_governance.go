@@ -8,6 +8,8 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/routing"
 )
@@ -24,6 +26,41 @@ type Models interface {
 	// RegisterUpload gives an uploaded, verified package the next number of its
 	// model, once per package. Leaf: model.uploaded, "model/<tenant>/<id>/<n>", package digest.
 	RegisterUpload(ctx context.Context, cmd Command, version ModelVersion, reply Reply[ModelVersion]) (Answer, error)
+	// LastGood returns the version that served an environment before the one that
+	// does. ErrNotFound when none did.
+	LastGood(ctx context.Context, caller Caller, model, environment string) (int, error)
+	// Served says whether a version has served an environment before.
+	Served(ctx context.Context, caller Caller, model, environment string, version int) (bool, error)
+	// Aliases returns where the aliases of a model stand, or stood at a time (the
+	// zero time is now), by environment and name. ErrNotFound without the model.
+	Aliases(ctx context.Context, caller Caller, model string, at time.Time) ([]Alias, error)
+	// AliasMoves returns the moves of a model's aliases, newest first, at most 100.
+	AliasMoves(ctx context.Context, caller Caller, model string) ([]Alias, error)
+	// MoveAlias moves an alias to a version whose package is pkg, which a
+	// verified statement says. ErrNotFound without the version;
+	// modelpack.ErrMove when its package is another; modelpack.ErrSuperseded
+	// when the move does not begin where the alias stands, and of two at once
+	// one gets that. Leaf: alias.moved, "model/<tenant>/<id>/<environment>/<alias>",
+	// package digest, digest of the bundle.
+	MoveAlias(ctx context.Context, cmd Command, move modelpack.Move, pkg artifact.Digest, bundle artifact.Descriptor, reply Reply[Alias]) (Answer, error)
+}
+
+// An Alias is where an alias of a model stands since a move, or stood after it.
+// Bundle is the signed statement that moved it: that of the alias, or that of
+// the promotion Action.
+type Alias struct {
+	Tenant      string
+	ModelID     string
+	Environment string
+	Alias       string
+	Sequence    int64 // counts the moves of this alias from 1
+	Version     int
+	Package     artifact.Digest
+	Previous    artifact.Digest // package before; empty at first
+	Bundle      artifact.Descriptor
+	Actor       string
+	Action      string
+	At          time.Time
 }
 
 // A Model is what versions are versions of.
@@ -50,6 +87,10 @@ type ModelVersion struct {
 	Metrics      round.Metrics
 	RegisteredAt time.Time
 	Simulated    bool // made for a simulated caller: never production
+	// Blobs of the bundle over its files (OpenSSF Model Signing) and of the
+	// cosign signature over its manifest.
+	FilesBundle artifact.Descriptor
+	Signature   artifact.Descriptor
 }
 
 // Actions keeps promotions, policy rollouts and tunings.
@@ -102,6 +143,8 @@ type Action struct {
 	EndedAt     *time.Time
 	Simulated   bool
 	TraceID     string
+	Pack        artifact.Descriptor // evidence of an applied promotion; empty until it is made
+	PackBundle  artifact.Descriptor // over it
 }
 
 // A PolicyRevision is a policy document that was rolled out.
@@ -115,10 +158,10 @@ type PolicyRevision struct {
 
 // Approvals keeps ballots and who may vote in them.
 type Approvals interface {
-	// Ballots returns the ballots of the caller's tenant in the given state
-	// (empty: any), newest first; the key is the action id within opening time,
-	// so page.After is the text "<RFC 3339 openedAt>|<action id>".
-	Ballots(ctx context.Context, caller Caller, state approval.Outcome, page Page) ([]approval.Ballot, error)
+	// Ballots returns the ballots of the caller's tenant that pass the filter,
+	// newest first; the key is the action id within opening time, so page.After
+	// is the text "<RFC 3339 openedAt>|<action id>".
+	Ballots(ctx context.Context, caller Caller, filter BallotFilter, page Page) ([]approval.Ballot, error)
 	// Ballot returns the ballot of an action. ErrNotFound.
 	Ballot(ctx context.Context, caller Caller, action string) (approval.Ballot, error)
 	// Approvers returns who may vote for the tenant, by name (the same as the
@@ -127,6 +170,25 @@ type Approvals interface {
 	// AddApprover writes an approver once. ErrConflict when the name has
 	// another key, or the key another name. Leaf: approver.added, "approver/<tenant>/<name>", key.
 	AddApprover(ctx context.Context, cmd Command, approver approval.Approver, reply Reply[approval.Approver]) (Answer, error)
+	// RevokeApprover ends the registration of a name and returns the ballots that
+	// wait and hold a vote of it, which must be told. ErrNotFound.
+	// Leaf: approver.revoked.
+	RevokeApprover(ctx context.Context, cmd Command, name, reason string, reply Reply[approval.Approver]) (Answer, []string, error)
+	// Standing returns what has changed about people: revoked keys, delegations.
+	Standing(ctx context.Context, tenant string) (approval.Standing, error)
+	// Delegate writes a delegation once. ErrConflict when its nonce is another's,
+	// or its delegator was revoked. Leaf: delegation.granted.
+	Delegate(ctx context.Context, cmd Command, granted approval.Granted, reply Reply[approval.Granted]) (Answer, error)
+	// RevokeDelegation ends it, and returns the ballots that wait and hold a vote
+	// by it. by is the digest of a statement, or a subject. Leaf: delegation.revoked.
+	RevokeDelegation(ctx context.Context, cmd Command, granted approval.Granted, by string, reply Reply[approval.Granted]) (Answer, []string, error)
+}
+
+// A BallotFilter selects ballots: those that wait for one of the named
+// approvers, or else those in a state; the zero value is all.
+type BallotFilter struct {
+	State   approval.Outcome
+	Awaited []string
 }
 
 // Workflows reaches running workflows. [NewTemporal] is the adapter.
@@ -134,6 +196,9 @@ type Workflows interface {
 	// Vote casts a vote and returns the ballot after it. The same vote twice is
 	// one vote. ErrNotFound without a ballot, ErrClosed when it is over.
 	Vote(ctx context.Context, action string, vote contract.SignedVote) (approval.Ballot, error)
+	// Reconsider tells a ballot that somebody's standing has changed. Without a
+	// ballot there is nobody to tell, which is no error.
+	Reconsider(ctx context.Context, action string) error
 	// StopRun asks a run to end after its open round. ErrNotFound when it has
 	// not started or is over.
 	StopRun(ctx context.Context, run string, stop contract.StopRequest) error
@@ -160,6 +225,12 @@ type AuditLog interface {
 	// Proof returns the inclusion proof of a leaf in the tree of size leaves.
 	// Size 0 is the newest tree. ErrNotFound when index is not in it.
 	Proof(ctx context.Context, index, size int64) (AuditProof, error)
+	// Consistency returns the proof that the tree of size leaves begins with the
+	// tree of old. Size 0 is the newest tree. ErrNotFound when there is none.
+	Consistency(ctx context.Context, old, size int64) (AuditStep, error)
+	// Tile returns the hashes of a tile, 32 bytes each. ErrNotFound while the
+	// log does not fill it.
+	Tile(ctx context.Context, tile audit.Tile) ([]byte, error)
 }
 
 // An AuditEntry is a numbered leaf: its exact bytes, of which Hash is the
@@ -178,6 +249,13 @@ type AuditCheckpoint struct {
 	Size   int64
 	Root   artifact.Digest
 	Note   string
+}
+
+// An AuditStep is how the tree of To leaves extends the tree of From.
+type AuditStep struct {
+	From, To         int64
+	FromRoot, ToRoot artifact.Digest
+	Hashes           []artifact.Digest
 }
 
 // An AuditProof is the path from a leaf to the root, lowest first.

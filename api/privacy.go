@@ -16,6 +16,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -132,6 +133,9 @@ func (s *Training) affordable(ctx context.Context, run Run, sites []site.Site) e
 		seats = round.Secured(sites)
 	}
 	m.Cohort = round.Groups(seats)
+	if err := payload.Check(m, artifact.DigestOf([]byte(contract.RunID(run.ID)))); err != nil {
+		return badParams.at("/params/compression/bits", err.Error())
+	}
 	cost, err := privacy.Of(m, artifact.DigestOf([]byte(contract.RunID(run.ID))))
 	if err != nil {
 		return badParams.at("/params/privacy", err.Error())

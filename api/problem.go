@@ -49,6 +49,8 @@ var (
 	notReady          = Kind{"not_ready", 409, "Something must happen first"}
 	closed            = Kind{"closed", 409, "It takes no more"}
 	noOpenStage       = Kind{"no_open_stage", 409, "No stage waits for this site"}
+	aliasMoved        = Kind{"alias_moved", 409, "The alias has moved since"}
+	lengthRequired    = Kind{"length_required", 411, "The length of the body must be said"}
 	tooLarge          = Kind{"too_large", 413, "The body is too large"}
 	mediaType         = Kind{"unsupported_media_type", 415, "The content type is not the one wanted"}
 	badRange          = Kind{"range_not_satisfiable", 416, "The range lies outside the content"}
@@ -62,9 +64,12 @@ var (
 	badFeature        = Kind{"bad_feature", 422, "The feature cannot be registered"}
 	badUpdate         = Kind{"bad_update", 422, "The update cannot be aggregated"}
 	badPackage        = Kind{"bad_package", 422, "The package cannot be accepted"}
+	badAlias          = Kind{"bad_alias", 422, "The alias cannot be moved so"}
 	badKey            = Kind{"bad_key", 422, "The public key cannot be used"}
 	badPlan           = Kind{"bad_plan", 422, "No plan can be made of this"}
 	badVote           = Kind{"bad_vote", 422, "The vote is not a signed statement"}
+	badDelegation     = Kind{"bad_delegation", 422, "The delegation cannot be accepted"}
+	badLink           = Kind{"bad_link", 403, "The link does not lead here, or is over"}
 	noSigningKey      = Kind{"no_signing_key", 422, "A production round needs a signing key"}
 	notAdmitted       = Kind{"not_admitted", 422, "The rules do not admit the run"}
 	rateLimited       = Kind{"rate_limited", 429, "Too many requests"}
@@ -81,8 +86,8 @@ func Codes() map[string]int {
 		badRequest, invalidRequest, keyMissing, tenantMissing, tokenMissing, tokenInvalid, roleMissing, simulationRefused,
 		notFound, methodNotAllowed, conflict, keyInProgress, planStale, planMissing, noApprovers, budgetExhausted, noSites, notRunning,
 		notReady, closed, noOpenStage, tooLarge, mediaType, badRange, keyReused, unverified, noConsent, badParams,
-		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, noSigningKey, notAdmitted, rateLimited, internalError, wrongOffset, uploadBusy, uploadsFull,
-		routerFailed, unavailable, routerAway,
+		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, badDelegation, badLink, noSigningKey, notAdmitted, rateLimited, internalError, wrongOffset, uploadBusy, uploadsFull,
+		routerFailed, unavailable, routerAway, aliasMoved, lengthRequired, badAlias,
 	} {
 		codes[k.Code] = k.Status
 	}

@@ -27,6 +27,8 @@ func NewPromotions(b *Border, p Ports) *Promotions {
 func (s *Promotions) Mount(r gin.IRouter) {
 	s.b.mount(r, "promoteModel", s.promote)
 	s.b.mount(r, "getPromotion", s.get)
+	s.b.mount(r, "getEvidence", s.evidence)
+	s.b.mount(r, "rollbackModel", s.rollback)
 }
 
 func (s *Promotions) promote(c *gin.Context, k call) error {
@@ -37,6 +39,12 @@ func (s *Promotions) promote(c *gin.Context, k call) error {
 	if in.Apply {
 		return s.apply(c, k, in)
 	}
+	return s.plan(c, k, in, "POST /models/"+c.Param("id")+"/promotions again")
+}
+
+// plan saves what a promotion would do. A version that has served the
+// environment before is a way back.
+func (s *Promotions) plan(c *gin.Context, k call, in v1.PromotionRequest, how string) error {
 	ctx, model := c.Request.Context(), c.Param("id")
 	version, err := s.models.ModelVersion(ctx, k.Caller, model, in.Version)
 	if err != nil {
@@ -44,6 +52,10 @@ func (s *Promotions) promote(c *gin.Context, k call) error {
 	}
 	if version.Simulated && in.Environment == promotion.Production {
 		return simulationRefused.because("the version was made for a simulated caller, and never serves production")
+	}
+	before, err := s.models.Served(ctx, k.Caller, model, string(in.Environment), in.Version)
+	if err != nil {
+		return err
 	}
 	world, served, err := s.world(ctx)
 	if err != nil {
@@ -64,11 +76,12 @@ func (s *Promotions) promote(c *gin.Context, k call) error {
 		Observed:  promotion.Observe(promotion.KindPromotion, k.Tenant, model, string(in.Environment), regions, world),
 		Regions:   served,
 		Evaluated: version.Metrics.Evaluated,
+		Served:    before,
 	})
 	if err != nil {
 		return planProblem(err)
 	}
-	answer, err := s.save(ctx, k, "promote-"+s.b.opts.NewID(), plan, world, "POST /models/"+model+"/promotions again")
+	answer, err := s.save(ctx, k, "promote-"+s.b.opts.NewID(), plan, world, how)
 	return s.b.done(c, answer, err)
 }
 
@@ -106,4 +119,23 @@ func (s *Promotions) get(c *gin.Context, k call) error {
 		return err
 	}
 	return s.b.send(c, http.StatusOK, view)
+}
+
+// evidence answers with the pack of a promotion, or the bundle over it.
+func (s *Promotions) evidence(c *gin.Context, k call) error {
+	action, err := s.actions.Action(c.Request.Context(), k.Caller, KindPromotion, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	d, suffix := action.Pack, ".evidence.zip"
+	if c.Query("part") == "bundle" {
+		d, suffix = action.PackBundle, ".evidence.bundle.json"
+	}
+	switch {
+	case d.Digest == "" && action.State == contract.Applied:
+		return &Problem{Kind: notReady, Detail: "the evidence pack is being made", RetryAfter: 1}
+	case d.Digest == "":
+		return notFound.because("a promotion that was not applied has no evidence pack")
+	}
+	return s.b.serveBlob(c, s.blobs, d, action.ID+suffix)
 }

@@ -60,12 +60,16 @@ func paramsOf(in v1.RunParams) round.Params {
 			ClipNorm:        in.Privacy.ClipNorm,
 			Delta:           in.Privacy.Delta,
 			MaxEpsilon:      in.Privacy.MaxEpsilon,
+			Adaptive: round.Adaptive{
+				Quantile: in.Privacy.Adaptive.Quantile, Rate: in.Privacy.Adaptive.Rate, CountNoise: in.Privacy.Adaptive.CountNoise,
+			},
 		},
-		Bounds:   boundsOf(in.Bounds),
-		SampleBP: in.SampleBp,
-		OverBP:   in.OverBp,
-		TargetBP: in.TargetBp,
-		Patience: in.Patience,
+		Compression: round.Compression{Codec: string(in.Compression.Codec), ShareBP: in.Compression.ShareBp, Bits: int(in.Compression.Bits)},
+		Bounds:      boundsOf(in.Bounds),
+		SampleBP:    in.SampleBp,
+		OverBP:      in.OverBp,
+		TargetBP:    in.TargetBp,
+		Patience:    in.Patience,
 	}
 }
 
@@ -130,12 +134,16 @@ func paramsView(p round.Params) v1.RunParams {
 			ClipNorm:        p.Privacy.ClipNorm,
 			Delta:           p.Privacy.Delta,
 			MaxEpsilon:      p.Privacy.MaxEpsilon,
+			Adaptive: v1.AdaptiveClip{
+				Quantile: p.Privacy.Adaptive.Quantile, Rate: p.Privacy.Adaptive.Rate, CountNoise: p.Privacy.Adaptive.CountNoise,
+			},
 		},
-		Bounds:   boundsView(p.Bounds),
-		SampleBp: p.SampleBP,
-		OverBp:   p.OverBP,
-		TargetBp: p.TargetBP,
-		Patience: p.Patience,
+		Compression: v1.Compression{Codec: v1.CompressionCodec(p.Compression.Codec), ShareBp: p.Compression.ShareBP, Bits: v1.CompressionBits(p.Compression.Bits)},
+		Bounds:      boundsView(p.Bounds),
+		SampleBp:    p.SampleBP,
+		OverBp:      p.OverBP,
+		TargetBp:    p.TargetBP,
+		Patience:    p.Patience,
 	}
 }
 
@@ -187,8 +195,12 @@ func roundView(r Round) v1.Round {
 		Weights:   string(r.Weights),
 		Metrics:   metricsView(r.Metrics),
 		Regions:   views(r.Regions, regionView),
+		Clip:      r.Clip,
 		StartedAt: r.StartedAt,
 		EndedAt:   moment(r.EndedAt),
+
+		Provenance: string(r.Provenance),
+		Statement:  string(r.Statement),
 	}
 }
 

@@ -37,6 +37,7 @@ type Options struct {
 	Metrics     prometheus.Gatherer // of the process, beside each service's own
 	Limits      Limits
 	MaxUpload   int64         // bytes of a blob that comes in pieces; 0 means 4 GiB
+	LinkSecret  []byte        // that links in notices are signed with; empty: no link holds
 	ShutdownFor time.Duration // how long a stop waits for requests; 0 means 10 s
 	Log         *slog.Logger
 	Now         func() time.Time // the clock; required
@@ -87,9 +88,9 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 	case ServiceTraining:
 		services = []Service{NewTraining(b, ports), NewFleet(b, ports)}
 	case ServiceModels:
-		services = []Service{NewExchange(b, ports), NewPromotions(b, ports)}
+		services = []Service{NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports)}
 	case ServicePolicies:
-		services = []Service{NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports)}
+		services = []Service{NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports)}
 	case ServiceScorecards:
 		services = []Service{NewTuning(b, ports)}
 	case ServiceGateway:
@@ -98,8 +99,8 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 			return nil, fmt.Errorf("service %s: %w", name, err)
 		}
 		services = []Service{
-			NewFeatures(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports),
-			NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports),
+			NewFeatures(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports),
+			NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports),
 			NewTuning(b, ports), NewPrivacy(b, ports), proxy,
 		}
 	default:

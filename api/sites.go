@@ -188,7 +188,7 @@ func (s *Fleet) put(c *gin.Context, k call) error {
 		return mediaType.because("send Content-Type: application/octet-stream")
 	}
 	if c.GetHeader("Content-Range") != "" {
-		return s.chunk(c, k, media, sizes)
+		return s.b.chunk(c, s.uploads, k.Tenant+"/"+k.site.Site, media, sizes)
 	}
 	limit := int64(maxBlob)
 	if len(sizes) > 0 {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,6 +17,7 @@ import (
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/compress"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -202,6 +204,32 @@ func TestAnAnswerIsTakenOnce(t *testing.T) {
 	require.Equal(t, round.Metrics{Examples: 80, Evaluated: 20, Correct: 19, LossMicros: 5}, sub.Metrics)
 	f.do("POST", "/rounds/run-1/2/submissions", req, f.auth).is(404, "not_found")
 	f.do("POST", submissions, req, f.asSite("h2", "s9")).is(404, "not_found")
+}
+
+// In a run with a codec the update is read by it: what it stands for counts, and
+// a whole update is none.
+func TestAnUpdateIsReadByTheRunsCodec(t *testing.T) {
+	f := site1(t, round.Train)
+	m := round.Manifest{Run: "run-1", Number: 1, Kind: round.Train, Params: round.Params{Model: spec, Compression: round.Compression{Codec: round.CodecInt8}}}
+	manifest, err := json.Marshal(m)
+	require.NoError(t, err)
+	f.work.Manifest = f.fabric.Keep(artifact.MediaTypeManifest, manifest)
+	f.fabric.WorkItems["h1/s1"] = []api.Work{f.work}
+	f.upload()
+	f.do("POST", submissions, f.answer(nil, f.key), f.auth).is(422, "bad_update")
+	require.Contains(t, f.fabric.Submissions[0].Reason, compress.ErrForm.Error())
+	f.fabric.Submissions = nil
+
+	wire, ok := compress.Of(m)
+	require.True(t, ok)
+	tensors, err := artifact.ParseTensors(f.update)
+	require.NoError(t, err)
+	var content bytes.Buffer
+	require.NoError(t, wire.Encode(&content, compress.FlatOf(tensors)))
+	f.update = content.Bytes()
+	f.upload()
+	f.do("POST", submissions, f.answer(nil, f.key), f.auth).is(202)
+	require.Empty(t, f.fabric.Submissions[0].Reason)
 }
 
 func TestAnEvaluationHasNoUpdate(t *testing.T) {

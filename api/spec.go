@@ -87,6 +87,10 @@ func readOperation(method, path string, item *openapi3.PathItem, op *openapi3.Op
 	if op.Extensions["x-simulated"] == "refused" {
 		o.simulated = false
 	}
+	if rest, _ := op.Extensions["x-rest"].(bool); rest { // its last parameter holds slashes
+		at := strings.LastIndex(o.route, ":")
+		o.route = o.route[:at] + "*" + o.route[at+1:]
+	}
 	o.tenantless, _ = op.Extensions["x-tenantless"].(bool)
 	if op.RequestBody != nil {
 		o.json = op.RequestBody.Value.Content["application/json"] != nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -106,6 +107,11 @@ func (b *Border) serveContent(c *gin.Context, open func(context.Context) (io.Rea
 	content := &seeker{ctx: ctx, open: open, size: d.SizeBytes, at: first}
 	defer content.Close()
 	c.Header("ETag", `"`+string(d.Digest)+`"`)
+	if sum, err := hex.DecodeString(d.Digest.Hex()); err == nil {
+		text := base64.StdEncoding.EncodeToString(sum)
+		c.Header("Digest", "sha-256="+text)           // RFC 3230, of the whole
+		c.Header("Repr-Digest", "sha-256=:"+text+":") // RFC 9530
+	}
 	c.Header("Content-Type", "application/octet-stream")
 	c.Header("X-Media-Type", d.MediaType)
 	c.Header("Cache-Control", "private, immutable, max-age=86400") // the digest names it for ever
@@ -121,8 +127,13 @@ func (b *Border) serveContent(c *gin.Context, open func(context.Context) (io.Rea
 	return nil
 }
 
-// A seeker makes a stream seekable: forward by reading on, which also keeps
-// the stream's own digest check whole, backward by opening it anew.
+// writePatience is how long a reader may take for one buffer.
+const writePatience = 30 * time.Second
+
+// A seeker makes a stream seekable. Read from its start it keeps its own digest
+// check. A part is not compared with anything, since that would mean to read
+// the whole for each: it is sought where the stream can do so, and else read up
+// to, and backward the stream is opened anew.
 type seeker struct {
 	ctx  context.Context
 	open func(context.Context) (io.ReadCloser, error)
@@ -142,9 +153,7 @@ func (s *seeker) Read(p []byte) (int, error) {
 		}
 	}
 	if s.want > s.pos {
-		n, err := io.CopyN(io.Discard, s.at, s.want-s.pos)
-		s.pos += n
-		if err != nil {
+		if err := s.forward(); err != nil {
 			s.err = err
 			return 0, err
 		}
@@ -159,6 +168,17 @@ func (s *seeker) Read(p []byte) (int, error) {
 		s.err = io.ErrUnexpectedEOF
 	}
 	return n, err
+}
+
+func (s *seeker) forward() error {
+	if at, ok := s.at.(io.Seeker); ok {
+		pos, err := at.Seek(s.want, io.SeekStart)
+		s.pos = pos
+		return err
+	}
+	n, err := io.CopyN(io.Discard, s.at, s.want-s.pos)
+	s.pos += n
+	return err
 }
 
 func (s *seeker) reopen() error {
@@ -210,10 +230,18 @@ func (w *ranged) WriteHeader(status int) {
 	w.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter.
+// Write implements http.ResponseWriter. Each write has its own patience: how
+// long a download takes is for the line to say.
 func (w *ranged) Write(p []byte) (int, error) {
 	if w.refused {
 		return len(p), nil
 	}
+	_ = http.NewResponseController(w.ResponseWriter).SetWriteDeadline(time.Now().Add(writePatience)) // a test's knows none
 	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom implements io.ReaderFrom with a buffer that suits content which is
+// hashed while it is read.
+func (w *ranged) ReadFrom(src io.Reader) (int64, error) {
+	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, make([]byte, 256<<10))
 }

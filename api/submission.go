@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/compress"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -37,6 +39,9 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 	if err := misplaced(stage, in); err != nil {
 		return err
 	}
+	if in.From > number {
+		return badUpdate.at("/from", "names a round that has not begun")
+	}
 	answer := round.Answer{
 		Run: work.Stage.Run, Number: work.Stage.Number, Kind: work.Stage.Kind,
 		Tenant: k.Tenant, Site: k.site.Site, Region: work.Stage.Region, Stage: work.Stage.Stage,
@@ -44,6 +49,7 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 		Metrics: round.Metrics{
 			Examples: in.Examples, Evaluated: in.Metrics.Evaluated, Correct: in.Metrics.Correct, LossMicros: in.Metrics.LossMicros,
 		},
+		From: in.From,
 	}
 	message := []byte(in.Message)
 	if stage != round.StageUpdate && stage != round.StageMask {
@@ -53,7 +59,7 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
-	submission := Submission{Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement}
+	submission := Submission{Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement, From: answer.From}
 	if in.Update.Digest != "" {
 		submission.Update = artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeWeights}
 	}
@@ -119,6 +125,8 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	switch {
 	case m.Correct > m.Evaluated:
 		return "more rows were classified rightly than were evaluated", nil
+	case work.Stage.Kind != round.Train && sub.From != 0:
+		return "only a train round takes late updates", nil
 	case work.Stage.Kind == round.Evaluate && sub.Update.Digest != "":
 		return "an evaluation has no update", nil
 	case work.Stage.Kind == round.Evaluate:
@@ -128,9 +136,12 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	case m.Examples == 0:
 		return "an update over no rows", nil
 	}
-	spec, err := s.model(ctx, work)
+	manifest, err := s.manifest(ctx, work)
 	if err != nil {
 		return "", err
+	}
+	if _, ok := manifest.Staleness(sub.From); !ok {
+		return "the round does not take updates from the weights that this one started from", nil
 	}
 	content, err := s.blobs.Open(ctx, sub.Update.Digest)
 	if errors.Is(err, ErrNotFound) {
@@ -141,7 +152,11 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	}
 	defer content.Close()
 	counted := checking(content, sub.Update.Digest)
-	if err := round.CheckUpdate(spec, work.Stage.Kind, counted); err != nil {
+	var update io.Reader = counted
+	if wire, ok := compress.Of(manifest); ok {
+		update = wire.Reader(counted)
+	}
+	if err := manifest.Params.Strategy.CheckUpdate(manifest.Params.Model, work.Stage.Kind, update); err != nil {
 		if counted.err != nil {
 			return "", fmt.Errorf("update %s: %w", sub.Update.Digest.Short(), counted.err)
 		}
@@ -153,12 +168,7 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	return "", nil
 }
 
-// model returns the shapes that the round's manifest fixes.
-func (s *Fleet) model(ctx context.Context, work Work) (round.ModelSpec, error) {
-	manifest, err := s.manifest(ctx, work)
-	return manifest.Params.Model, err
-}
-
+// manifest is what the round was begun with.
 func (s *Fleet) manifest(ctx context.Context, work Work) (round.Manifest, error) {
 	text, err := read(ctx, s.blobs, work.Manifest.Digest, maxDocument)
 	if err != nil {

@@ -52,6 +52,17 @@ func (t *Temporal) Vote(ctx context.Context, action string, vote contract.Signed
 	return ballot, nil
 }
 
+// Reconsider implements [Workflows]. A ballot that does not run has nothing to
+// reconsider: its approval is used, or will never be.
+func (t *Temporal) Reconsider(ctx context.Context, action string) error {
+	err := contract.Reconsider.Send(ctx, t.client, contract.ApprovalID(action), contract.Nothing{})
+	var missing *serviceerror.NotFound
+	if err == nil || errors.As(err, &missing) {
+		return nil
+	}
+	return fmt.Errorf("reconsider %s: %w", action, messageError(err))
+}
+
 // StopRun implements [Workflows].
 func (t *Temporal) StopRun(ctx context.Context, run string, stop contract.StopRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, messageTimeout)

@@ -70,6 +70,9 @@ func (s *Training) start(c *gin.Context, k call) error {
 	if params, err = params.Validate(); err != nil {
 		return paramProblem(err)
 	}
+	if err := s.b.uploadable(params); err != nil {
+		return err
+	}
 	fleet, err := s.enrolled(ctx, in.Tenants, params)
 	if err != nil {
 		return err

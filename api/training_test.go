@@ -104,12 +104,20 @@ func TestARunBeginsOnlyIfItCould(t *testing.T) {
 			[]string{"/params/features/0: feature wdbc of tenant nobody has no consent that you may use"}},
 		{"more sites than there are", `{"model_id":"m","tenants":["h1","h2"],"params":{"quorum":4}}`, 409, "no_sites", nil},
 		{"two sites that are to hide one another", `{"model_id":"m","tenants":["h1"],"params":{"secure":{"mode":"on"}}}`, 409, "no_sites", nil},
-		{"a strategy that rounds do not have", `{"model_id":"m","tenants":["h1"],"params":{"strategy":{"name":"fedbuff"}}}`, 422, "bad_params",
-			[]string{"/params/strategy/name: rounds do not buffer: every update starts from the weights of its round, so that there is nothing stale to weigh"}},
+		{"a buffer of two that are to hide one another", `{"model_id":"m","tenants":["h1"],"params":{"strategy":{"name":"fedbuff","buffer":2}}}`, 422, "bad_params",
+			[]string{"/params/strategy/buffer: a buffer holds at least the quorum, and three updates where they are hidden: 3 or more"}},
 		{"a rate of a server that has none", `{"model_id":"m","tenants":["h1"],"params":{"strategy":{"max_norm":3}}}`, 422, "bad_params",
 			[]string{"/params/strategy/max_norm: is not a parameter of this strategy or rule"}},
 		{"noise without a mechanism", `{"model_id":"m","tenants":["h1"],"params":{"privacy":{"clip_norm":1}}}`, 422, "bad_params",
 			[]string{"/params/privacy/mechanism: is set without a mechanism, and would protect nobody"}},
+		{"the largest values behind masks", `{"model_id":"m","tenants":["h1"],"params":{"compression":{"codec":"topk"}}}`, 422, "bad_params",
+			[]string{"/params/compression/codec: each site sends coordinates of its own choice, which do not add up under masks, and the choice would tell of its rows; topk does not go with secure aggregation: set secure.mode to off, or take randk or bits"}},
+		{"a share of what has none", `{"model_id":"m","tenants":["h1"],"params":{"compression":{"share_bp":10}}}`, 422, "bad_params",
+			[]string{"/params/compression/share_bp: is not a parameter of this codec"}},
+		{"a codec that there is not", `{"model_id":"m","tenants":["h1"],"params":{"compression":{"codec":"gzip"}}}`, 400, "invalid_request", nil},
+		{"halves in the open", `{"model_id":"m","tenants":["h1","h2"],"params":{"compression":{"codec":"fp16"},"secure":{"mode":"off"}}}`, 202, "", nil},
+		{"a norm of rows that moves", `{"model_id":"m","tenants":["h1"],"params":{"model":{"inputs":1},"bounds":[[0,1]],"privacy":{"mechanism":"skellam","noise_multiplier":1,"unit":"example","adaptive":{"quantile":0.5}}}}`, 422, "bad_params",
+			[]string{"/params/privacy/adaptive: adapts the norm of whole updates: the unit is site"}},
 		{"bounds of one column of thirty", `{"model_id":"m","tenants":["h1"],"params":{"bounds":[[0,1]]}}`, 422, "bad_params",
 			[]string{"/params/bounds: one finite [low, high] with low < high a column"}},
 		{"bounds of three", `{"model_id":"m","tenants":["h1"],"params":{"bounds":[[0,1,2]]}}`, 400, "invalid_request", nil},
@@ -321,6 +329,12 @@ func TestARunGoesOnFromTheCheckpointOfAnother(t *testing.T) {
 	require.Equal(t, weights, in.Base)
 	require.Empty(t, in.State, "momentum is no state of adam")
 
+	point := s.fabric.Checkpoints["t1/run-a/3"]
+	point.Clip, point.Params.Privacy.Adaptive.Quantile = 0.375, 0.5
+	s.fabric.Checkpoints["t1/run-a/3"] = point
+	start("fixed", "run-a", 3, round.FedAvgM).is(202)
+	require.Zero(t, s.fabric.Starts[2].Input.(contract.RunInput).Clip, "a run whose norm does not adapt begins with its own")
+
 	for i, from := range []struct {
 		run    string
 		number int
@@ -334,5 +348,5 @@ func TestARunGoesOnFromTheCheckpointOfAnother(t *testing.T) {
 		require.Equal(t, "/from", p.Errors[0].Pointer)
 		require.Contains(t, p.Errors[0].Detail, from.detail)
 	}
-	require.Len(t, s.fabric.Starts, 2)
+	require.Len(t, s.fabric.Starts, 3)
 }

@@ -6,72 +6,47 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
-	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/modelpack"
+	"github.com/atom-fabric/fabric/domain/provenance"
 )
 
-// maxWeights bounds the weights of an uploaded package.
-const maxWeights = 4 << 30
-
-// mediaTypeImage is what the manifest of a package is.
-const mediaTypeImage = "application/vnd.oci.image.manifest.v1+json"
-
-// A packageManifest is what is read of an OCI image manifest. What else stands
-// there is covered by its digest and passed on.
-type packageManifest struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType"`
-	Config        packageBlob       `json:"config"`
-	Layers        []packageBlob     `json:"layers"`
-	Annotations   map[string]string `json:"annotations"`
-}
-
-type packageBlob struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      artifact.Digest   `json:"digest"`
-	Size        int64             `json:"size"`
-	Annotations map[string]string `json:"annotations"`
-}
-
-// A packageStatement is what the bundle must say of the package: whose model
-// it is, with which weights.
-type packageStatement struct {
-	Tenant     string          `json:"tenant"`
-	Model      string          `json:"model"`
-	Run        string          `json:"run"`
-	Round      int             `json:"round"`
-	Weights    artifact.Digest `json:"weights"`
-	Metrics    round.Metrics   `json:"metrics"`
-	Simulation bool            `json:"simulation"`
-}
+// Names of the parts that come before the files, in their order.
+const (
+	partManifest  = "manifest"
+	partBundle    = "bundle"    // that this is a package of a model of this tenant
+	partOMS       = "oms"       // OpenSSF Model Signing: these are its files
+	partSignature = "signature" // cosign: this is its manifest
+)
 
 // An uploading is a package on its way in.
 type uploading struct {
-	text     []byte // of the manifest
-	manifest packageManifest
-	bundle   []byte
-	said     packageStatement
-	parts    map[string]packageBlob // that are still to come, by part name
+	text      []byte // of the manifest
+	pkg       modelpack.Package
+	bundle    []byte
+	oms       []byte
+	signature []byte
+	said      provenance.Package
 }
 
-// upload takes a signed package. The signature over the manifest is verified
-// before a byte of the content is stored, and each part is compared with the
-// digest in the manifest before it is kept.
+// repository is where the packages of its model are.
+func (up *uploading) repository() string { return "models/" + up.said.Tenant + "/" + up.said.Model }
+
+// upload takes a signed package. Its signatures are verified before a byte of
+// the content is stored, and each file is compared with the digest in the
+// manifest before it is kept. A file that its sender has sent ahead in pieces
+// is left out.
 func (s *Exchange) upload(c *gin.Context, k call) error {
-	ctx := c.Request.Context()
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxWeights+4*maxDocument)
-	reader, err := c.Request.MultipartReader()
+	parts, err := newForm(c)
 	if err != nil {
-		return mediaType.because("send Content-Type: multipart/form-data with a boundary")
+		return err
 	}
-	up, err := s.announced(ctx, reader, k.Tenant)
+	up, err := s.announced(c.Request.Context(), parts, k.Tenant)
 	if err != nil {
 		return err
 	}
@@ -81,171 +56,187 @@ func (s *Exchange) upload(c *gin.Context, k call) error {
 			return err
 		}
 	}
-	for len(up.parts) > 0 {
-		if err := s.part(ctx, reader, up); err != nil {
-			return err
-		}
+	if err := s.files(c.Request.Context(), parts, up, uploader(k)); err != nil {
+		return err
 	}
 	return s.register(c, k, up)
 }
 
-// announced reads the manifest and its bundle, and refuses what is not a
+// uploader is whose pieces a caller goes on with: those of no other tenant and
+// of nobody else in it, so that a digest alone gives nobody a content.
+func uploader(k call) string { return "models/" + k.Tenant + "/" + k.Subject }
+
+// announced reads the manifest and its signatures, and refuses what is not a
 // verified package of this tenant.
-func (s *Exchange) announced(ctx context.Context, reader *multipart.Reader, tenant string) (*uploading, error) {
+func (s *Exchange) announced(ctx context.Context, parts *form, tenant string) (*uploading, error) {
 	up := &uploading{}
+	for _, p := range []struct {
+		name string
+		into *[]byte
+	}{{partManifest, &up.text}, {partBundle, &up.bundle}, {partOMS, &up.oms}, {partSignature, &up.signature}} {
+		var err error
+		if *p.into, err = parts.document(p.name); err != nil {
+			return nil, err
+		}
+	}
+	var members map[string]json.RawMessage
+	if err := artifact.DecodeStrict(up.text, &members); err != nil {
+		return nil, malformed(err)
+	}
 	var err error
-	if up.text, err = partText(reader, "manifest"); err != nil {
+	if up.pkg, err = modelpack.ParseManifest(up.text); err != nil {
+		return nil, &Problem{Kind: badPackage, Detail: "the manifest is not that of a model package: one uncompressed layer for its weights.safetensors and one for its card.json", Err: err}
+	}
+	if err := s.verified(ctx, up); err != nil {
 		return nil, err
-	}
-	if up.bundle, err = partText(reader, "bundle"); err != nil {
-		return nil, err
-	}
-	if err := up.read(); err != nil {
-		return nil, err
-	}
-	predicate, err := s.verifier.Verify(ctx, up.bundle, artifact.PredicateModelPackage, artifact.DigestOf(up.text))
-	if err != nil {
-		return nil, &Problem{Kind: unverified, Detail: "no trusted key vouches for this manifest as a model package", Err: err}
-	}
-	if err := json.Unmarshal(predicate, &up.said); err != nil || !catalog.ValidName(up.said.Model) {
-		return nil, &Problem{Kind: badPackage, Detail: "the statement names no model", Err: err}
 	}
 	if up.said.Tenant != tenant {
 		return nil, notFound // of another tenant: not even that it verifies is said
 	}
-	if up.said.Weights != up.parts["weights"].Digest {
+	if up.said.Weights != up.pkg.Weights.Digest {
 		return nil, badPackage.because("the statement vouches for other weights than the manifest holds")
 	}
 	return up, nil
 }
 
-// read decodes the manifest and lists the parts that must follow.
-func (up *uploading) read() error {
-	var members map[string]json.RawMessage
-	if err := artifact.DecodeStrict(up.text, &members); err != nil {
-		return malformed(err)
+// verified checks what is signed about the package: that it is one of a model,
+// which files it has, and its manifest, each by a statement of its own kind.
+func (s *Exchange) verified(ctx context.Context, up *uploading) error {
+	refused := func(what string, err error) error {
+		return &Problem{Kind: unverified, Detail: "no trusted key vouches for " + what, Err: err}
 	}
-	if err := json.Unmarshal(up.text, &up.manifest); err != nil {
-		return &Problem{Kind: badPackage, Detail: "the manifest is not an OCI image manifest", Err: err}
+	manifest := artifact.DigestOf(up.text)
+	predicate, err := s.verifier.Verify(ctx, up.bundle, artifact.PredicateModelPackage, manifest)
+	if err != nil {
+		return refused("this manifest as a model package", err)
 	}
-	m := up.manifest
-	if m.MediaType != mediaTypeImage || m.ArtifactType != artifact.MediaTypePackage || m.Config.MediaType != artifact.MediaTypeModel {
-		return badPackage.because("the manifest is not that of a model package (ModelPack)")
+	if err := artifact.DecodeStrict(predicate, &up.said); err != nil || !catalog.ValidName(up.said.Model) {
+		return &Problem{Kind: badPackage, Detail: "the statement names no model", Err: err}
 	}
-	up.parts = map[string]packageBlob{"config": m.Config}
-	for _, layer := range m.Layers {
-		name := "card"
-		if layer.MediaType == artifact.MediaTypeWeights {
-			name = "weights"
-		}
-		if _, twice := up.parts[name]; twice {
-			return badPackage.because("the manifest holds more than one layer of weights or of documents")
-		}
-		up.parts[name] = layer
+	// Only now is it known which repository it is for, and whose word counts there.
+	repository := up.repository()
+	if _, err := s.verifier.VerifyIn(ctx, repository, up.bundle, artifact.PredicateModelPackage, manifest); err != nil {
+		return refused("a package of this model", err)
 	}
-	for name, blob := range up.parts {
-		limit := int64(maxDocument)
-		if name == "weights" {
-			limit = maxWeights
-		}
-		if blob.Digest == "" || blob.Size < 0 || blob.Size > limit {
-			return badPackage.because("the manifest's " + name + " has no digest or is too large")
-		}
+	if _, err := s.verifier.VerifyIn(ctx, repository, up.signature, artifact.PredicateSign, manifest); err != nil {
+		return refused("this manifest (cosign signature)", err)
 	}
-	if _, ok := up.parts["weights"]; !ok {
-		return badPackage.because("the manifest holds no weights")
+	predicate, err = s.verifier.VerifyIn(ctx, repository, up.oms, artifact.PredicateOMS, modelpack.Root(up.pkg.Files()))
+	if err != nil {
+		return refused("these files (OpenSSF Model Signing)", err)
+	}
+	if err := modelpack.CheckFiles(predicate, up.pkg.Files()); err != nil {
+		return &Problem{Kind: badPackage, Detail: "the statement about the files is not one about exactly the files of the manifest", Err: err}
 	}
 	return nil
 }
 
-// partText reads the next part, which must be a small document of that name.
-func partText(reader *multipart.Reader, name string) ([]byte, error) {
-	part, err := next(reader)
-	if err != nil {
-		return nil, err
+// partName is what the part with a file is called.
+func partName(f modelpack.File) string {
+	switch f.Path {
+	case modelpack.WeightsFile:
+		return "weights"
+	case modelpack.CardFile:
+		return "card"
 	}
-	defer part.Close()
-	if part.FormName() != name {
-		return nil, badPackage.because("the part " + name + " is missing, or out of order")
-	}
-	text, err := io.ReadAll(io.LimitReader(part, maxDocument+1))
-	if err != nil {
-		return nil, contentProblem(err)
-	}
-	if len(text) > maxDocument {
-		return nil, tooLarge.because("a " + name + " is at most 1 MiB")
-	}
-	return text, nil
+	return "config"
 }
 
-func next(reader *multipart.Reader) (*multipart.Part, error) {
-	part, err := reader.NextRawPart()
-	if errors.Is(err, io.EOF) {
-		return nil, badPackage.because("a part that the manifest names is missing")
+// files stores the files that come, in the order of the manifest, and looks for
+// the others among what the sender has sent ahead.
+func (s *Exchange) files(ctx context.Context, parts *form, up *uploading, sender string) error {
+	for _, f := range up.pkg.Parts() {
+		name := partName(f)
+		came, err := parts.at(name, f.SizeBytes)
+		if err != nil {
+			return err
+		}
+		if !came {
+			if err := s.ahead(ctx, f, sender); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := s.keep(ctx, parts, f); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return nil, contentProblem(err)
-	}
-	return part, nil
+	return parts.end()
 }
 
-// part stores the next part if it is what the manifest says.
-func (s *Exchange) part(ctx context.Context, reader *multipart.Reader, up *uploading) error {
-	part, err := next(reader)
-	if err != nil {
+// keep stores the file of the part that is open, if it is what the manifest says.
+func (s *Exchange) keep(ctx context.Context, parts *form, f modelpack.File) error {
+	raw := &sender{Reader: io.LimitReader(parts.content(), f.SizeBytes+1)}
+	content, err := sound(f, raw)
+	var d artifact.Descriptor
+	if err == nil {
+		d, err = s.blobs.Put(ctx, f.MediaType, artifact.Expect(content, f.Digest))
+	}
+	switch {
+	case raw.err != nil:
+		return contentProblem(raw.err)
+	case errors.Is(err, artifact.ErrContent):
+		return contentProblem(errDigest)
+	case err != nil:
 		return err
-	}
-	defer part.Close()
-	name := part.FormName()
-	want, ok := up.parts[name]
-	if !ok {
-		return badPackage.because("a part that the manifest does not name, or names once")
-	}
-	delete(up.parts, name)
-	content := checking(io.LimitReader(part, want.Size+1), want.Digest)
-	_, err = s.blobs.Put(ctx, want.MediaType, content)
-	if content.err != nil {
-		return contentProblem(content.err)
-	}
-	if err != nil {
-		return err
-	}
-	if content.n != want.Size {
-		return badPackage.because("the part " + name + " has another size than the manifest says")
+	case d.SizeBytes != f.SizeBytes:
+		return badPackage.because("the part " + partName(f) + " has another size than the manifest says")
 	}
 	return nil
+}
+
+// ahead accepts a file that this sender has sent in pieces, all of them.
+func (s *Exchange) ahead(ctx context.Context, f modelpack.File, sender string) error {
+	missing := badPackage.because("the part " + partName(f) + " is missing or out of order, and was not sent ahead")
+	kept, err := s.uploads.Resume(ctx, Upload{Owner: sender, Digest: f.Digest, SizeBytes: f.SizeBytes, MediaType: mediaTypeAhead})
+	if err != nil || kept != f.SizeBytes {
+		missing.Err = err
+		return missing
+	}
+	content, err := s.blobs.Open(ctx, f.Digest)
+	if err != nil {
+		return fmt.Errorf("sent ahead: %w", err)
+	}
+	defer content.Close()
+	_, err = sound(f, content)
+	return err
 }
 
 // register pushes the package to the registry and makes it a version. A crash
 // before the last line leaves content that nothing refers to.
 func (s *Exchange) register(c *gin.Context, k call, up *uploading) error {
 	ctx := c.Request.Context()
-	bundle, err := put(ctx, s.blobs, artifact.MediaTypeBundle, up.bundle)
-	if err != nil {
-		return err
-	}
-	repository := "models/" + up.said.Tenant + "/" + up.said.Model
-	pkg := artifact.Describe(mediaTypeImage, up.text)
-	var weights artifact.Descriptor
-	for _, blob := range append([]packageBlob{up.manifest.Config}, up.manifest.Layers...) {
-		d := artifact.Descriptor{Digest: blob.Digest, SizeBytes: blob.Size, MediaType: blob.MediaType}
-		if d.MediaType == artifact.MediaTypeWeights {
-			weights = d
-		}
-		open := func(ctx context.Context) (io.ReadCloser, error) { return s.blobs.Open(ctx, d.Digest) }
-		if err := s.packages.PushBlob(ctx, repository, d, open); err != nil {
+	repository := up.repository()
+	pkg := artifact.Describe(modelpack.MediaTypeImage, up.text)
+	for _, f := range up.pkg.Parts() {
+		open := func(ctx context.Context) (io.ReadCloser, error) { return s.blobs.Open(ctx, f.Digest) }
+		if err := s.packages.PushBlob(ctx, repository, f.Descriptor, open); err != nil {
 			return fmt.Errorf("push to %s: %w", repository, err)
 		}
 	}
-	if err := s.packages.PushManifest(ctx, repository, mediaTypeImage, up.text); err != nil {
-		return fmt.Errorf("push to %s: %w", repository, err)
-	}
-	if err := s.packages.Attach(ctx, repository, pkg, artifact.PredicateModelPackage, up.bundle); err != nil {
+	if err := s.packages.PushManifest(ctx, repository, modelpack.MediaTypeImage, up.text); err != nil {
 		return fmt.Errorf("push to %s: %w", repository, err)
 	}
 	version := ModelVersion{
-		Tenant: k.Tenant, ModelID: up.said.Model, Repository: repository, Package: pkg, Weights: weights, Bundle: bundle,
+		Tenant: k.Tenant, ModelID: up.said.Model, Repository: repository, Package: pkg, Weights: up.pkg.Weights.Descriptor,
 		Run: up.said.Run, Round: up.said.Round, Metrics: up.said.Metrics, RegisteredAt: s.b.now(), Simulated: k.Simulated,
+	}
+	for _, signed := range []struct {
+		predicateType string
+		bundle        []byte
+		into          *artifact.Descriptor
+	}{
+		{artifact.PredicateModelPackage, up.bundle, &version.Bundle},
+		{artifact.PredicateOMS, up.oms, &version.FilesBundle},
+		{artifact.PredicateSign, up.signature, &version.Signature},
+	} {
+		if err := s.packages.Attach(ctx, repository, pkg, signed.predicateType, signed.bundle); err != nil {
+			return fmt.Errorf("push to %s: %w", repository, err)
+		}
+		var err error
+		if *signed.into, err = put(ctx, s.blobs, artifact.MediaTypeBundle, signed.bundle); err != nil {
+			return err
+		}
 	}
 	answer, err := s.models.RegisterUpload(ctx, k.command, version, replying(http.StatusCreated, func(v ModelVersion) any { return versionView(v) }))
 	return s.b.done(c, answer, err)

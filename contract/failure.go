@@ -11,6 +11,7 @@ const (
 	StalePlan  = "StalePlan"  // what a plan observed has moved
 	BadPlan    = "BadPlan"    // a plan that cannot be applied as it is
 	NotActive  = "NotActive"  // a region did not run in time what it was given
+	NotHeld    = "NotHeld"    // a region's mirror does not hold the verified package
 
 	NoQuorum     = "NoQuorum"     // a round ended below its quorum of sites or regions
 	RoundFailed  = "RoundFailed"  // a round failed for another reason

@@ -6,6 +6,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // Workflows.
@@ -17,6 +18,9 @@ var (
 	ModelPromotion = Workflow[PromotionInput, PromotionResult]{"ModelPromotion"}
 	PolicyRollout  = Workflow[RolloutInput, RolloutResult]{"PolicyRollout"}
 	AutoTune       = Workflow[TuneInput, TuneResult]{"AutoTune"}
+	Replication    = Workflow[ReplicaInput, ReplicaResult]{"Replication"}
+	RecoveryPoint  = Workflow[PointInput, PointResult]{"RecoveryPoint"}
+	Restore        = Workflow[RestoreInput, RestoreResult]{"Restore"}
 )
 
 // Activities of a run and its rounds, on the control queue unless said.
@@ -30,6 +34,7 @@ var (
 	CommitSurvivors = Activity[StageRef, Survivors]{"CommitSurvivors"}    // queue region-<name>
 	AggregateMasked = Activity[StageRef, RegionResult]{"AggregateMasked"} // queue region-<name>
 	CombineRegions  = Activity[CombineInput, Combined]{"CombineRegions"}
+	AttestRound     = Activity[AttestInput, artifact.Descriptor]{"AttestRound"}
 	PushCandidate   = Activity[CandidateInput, Candidate]{"PushCandidate"}
 	RegisterVersion = Activity[RegisterInput, Version]{"RegisterVersion"}
 	CloseRound      = Activity[CloseRoundInput, RoundResult]{"CloseRound"}
@@ -41,6 +46,9 @@ var (
 	NotifyApprovers = Activity[approval.Request, Nothing]{"NotifyApprovers"}
 	VerifyVote      = Activity[VoteInput, approval.Vote]{"VerifyVote"}
 	RecordBallot    = Activity[approval.Ballot, Nothing]{"RecordBallot"}
+	TellBallot      = Activity[TellInput, Nothing]{"TellBallot"}
+	CheckStanding   = Activity[approval.Ballot, Standing]{"CheckStanding"}
+	BeginBallot     = Activity[BeginInput, Begun]{"BeginBallot"}
 )
 
 // Activities of promotions, rollouts and tuning.
@@ -49,6 +57,8 @@ var (
 	PublishSnapshot  = Activity[PublishInput, SnapshotRef]{"PublishSnapshot"}
 	AwaitActive      = Activity[ActiveInput, Evidence]{"AwaitActive"} // queue region-<name>
 	RecordOutcome    = Activity[OutcomeInput, Nothing]{"RecordOutcome"}
+	PackEvidence     = Activity[EvidenceInput, Packed]{"PackEvidence"}
+	KeepEvidence     = Activity[KeepInput, Nothing]{"KeepEvidence"}
 	PushPolicy       = Activity[PushPolicyInput, PolicyPackage]{"PushPolicy"}
 	AttachSignature  = Activity[AttachInput, Nothing]{"AttachSignature"}
 	ComputeScorecard = Activity[TuneInput, Scorecard]{"ComputeScorecard"}
@@ -56,13 +66,28 @@ var (
 	ApplySuggestion  = Activity[ApplyInput, TuneResult]{"ApplySuggestion"}
 )
 
+// Activities of replicas and of the way back.
+var (
+	CopyPackage     = Activity[ReplicaInput, Copied]{"CopyPackage"}
+	InspectReplica  = Activity[InspectInput, Inspected]{"InspectReplica"}
+	AttachReplica   = Activity[AttachReplicaInput, Nothing]{"AttachReplica"}
+	RecordReplica   = Activity[ReplicaOutcome, Nothing]{"RecordReplica"}
+	VerifyHeld      = Activity[HeldInput, Nothing]{"VerifyHeld"}
+	TakePoint       = Activity[PointInput, Point]{"TakePoint"}
+	RecordPoint     = Activity[RecordPointInput, PointResult]{"RecordPoint"}
+	VerifyPoint     = Activity[VerifyPointInput, VerifiedPoint]{"VerifyPoint"}
+	PublishRecovery = Activity[RecoverInput, Recovered]{"PublishRecovery"}
+	AwaitRecovered  = Activity[AwaitRecoveredInput, Evidence]{"AwaitRecovered"} // queue region-<name>
+)
+
 // Messages.
 var (
-	CastVote  = Signal[SignedVote]{"vote"}                      // to an Approval; fire and forget
-	VoteNow   = Update[SignedVote, approval.Ballot]{"vote-now"} // to an Approval; answers at once
-	BallotNow = Query[approval.Ballot]{"ballot"}                // of an Approval
-	StopRun   = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
-	PauseRun  = Signal[PauseRequest]{"pause"}                   // to a TrainingRun; holds before the next round
+	CastVote   = Signal[SignedVote]{"vote"}                      // to an Approval; fire and forget
+	VoteNow    = Update[SignedVote, approval.Ballot]{"vote-now"} // to an Approval; answers at once
+	BallotNow  = Query[approval.Ballot]{"ballot"}                // of an Approval
+	Reconsider = Signal[Nothing]{"reconsider"}                   // to an Approval; somebody's standing has changed
+	StopRun    = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
+	PauseRun   = Signal[PauseRequest]{"pause"}                   // to a TrainingRun; holds before the next round
 )
 
 // Task queues.
@@ -83,6 +108,14 @@ func ApprovalID(action string) string             { return "approval/" + action 
 func PromotionID(action string) string            { return "promotion/" + action }
 func RolloutID(action string) string              { return "rollout/" + action }
 func TuneID(action string) string                 { return "tune/" + action }
+func PointID(action string) string                { return "point/" + action }
+func RestoreID(action string) string              { return "restore/" + action }
+
+// ReplicaID names the one replication of a package to a region: the n-th time
+// that it was asked for, which is when the one before had ended.
+func ReplicaID(repository string, pkg artifact.Digest, region string, attempt int) string {
+	return fmt.Sprintf("replica/%s/%s/%s/%d", region, repository, pkg.Hex(), attempt)
+}
 
 // Search attributes: what a person filters by in the Temporal Web UI. None is
 // personal or secret. FabricRisk is 0..100.

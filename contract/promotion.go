@@ -20,6 +20,34 @@ type VoteInput struct {
 	Vote    SignedVote       `json:"vote"`
 }
 
+// TellInput is something that people should know of a ballot. A notice decides
+// nothing.
+type TellInput struct {
+	Ballot approval.Ballot `json:"ballot"`
+	Event  string          `json:"event"` // "opened", "escalated", "reminded", "ended"
+}
+
+// Standing is which votes of a ballot have lost it.
+type Standing struct {
+	Losses []approval.Loss `json:"losses,omitempty"`
+}
+
+// BeginInput uses the approval that a ballot holds, once. Use names who uses
+// it: the same use again is the same, another is refused.
+type BeginInput struct {
+	Ballot approval.Ballot `json:"ballot"`
+	Use    string          `json:"use"`
+}
+
+// Begun is the ballot after its approval was used, or why it was not: lost
+// votes, which put it back, or its new outcome. Review is the ballot that a
+// broken glass has opened.
+type Begun struct {
+	Ballot approval.Ballot   `json:"ballot"`
+	Losses []approval.Loss   `json:"losses,omitempty"`
+	Review *approval.Request `json:"review,omitempty"`
+}
+
 // PromotionInput carries the plan by digest; the plan is what is approved.
 type PromotionInput struct {
 	Subject
@@ -116,6 +144,28 @@ type OutcomeInput struct {
 	Snapshot SnapshotRef         `json:"snapshot"`
 	Evidence []Evidence          `json:"evidence"`
 	Bundle   artifact.Descriptor `json:"bundle"`
+	Restored *Recovered          `json:"restored,omitempty"` // of a restore that was applied
+}
+
+// EvidenceInput asks for the evidence pack of a promotion that was applied.
+type EvidenceInput struct {
+	Subject
+	Action string          `json:"action"`
+	Plan   artifact.Digest `json:"plan"`
+}
+
+// Packed is a pack, and what a signature will say of it.
+type Packed struct {
+	Pack      artifact.Descriptor `json:"pack"`
+	Predicate artifact.Descriptor `json:"predicate"`
+}
+
+// KeepInput is a pack with the bundle over it, to be kept with the promotion.
+type KeepInput struct {
+	Subject
+	Action string              `json:"action"`
+	Pack   artifact.Descriptor `json:"pack"`
+	Bundle artifact.Descriptor `json:"bundle"`
 }
 
 // PromotionResult is how a promotion ended.

@@ -32,6 +32,9 @@ type RunInput struct {
 	Best    round.Metrics       `json:"best,omitzero"`  // best measured, for patience
 	Idle    int                 `json:"idle,omitempty"` // train rounds since
 	Paused  bool                `json:"paused,omitempty"`
+	Clip    float64             `json:"clip,omitempty"` // clipping norm of the next round, where it adapts
+
+	Previous artifact.Digest `json:"previous,omitempty"` // identity of the last round's statement
 }
 
 // RunResult is how a run ended. Status is "completed", "stopped" or "failed".
@@ -69,6 +72,9 @@ type RoundInput struct {
 	Base    artifact.Descriptor `json:"base"` // empty for the first round of a run
 	Publish bool                `json:"publish"`
 	State   artifact.Descriptor `json:"state,omitzero"`
+	Clip    float64             `json:"clip,omitempty"` // clipping norm, where it adapts; 0 is what the run begins with
+
+	Previous artifact.Digest `json:"previous,omitempty"` // identity of the statement about the round before
 }
 
 // RoundPlan is what a round will do, before it is signed. Manifest is the blob
@@ -80,6 +86,7 @@ type RoundPlan struct {
 	Cohort   []round.Cohort      `json:"cohort"`
 	Secured  bool                `json:"secured,omitempty"`
 	State    artifact.Descriptor `json:"state,omitzero"`
+	Clip     float64             `json:"clip,omitempty"` // clipping norm of the round, where it adapts
 }
 
 // RegionInput starts the part of a round that happens in one region: a group
@@ -170,6 +177,7 @@ type RegionResult struct {
 	Cause   string              `json:"cause,omitempty"`  // why the region delivered nothing
 	Weight  int64               `json:"weight,omitempty"` // what the sum is divided by, in thousandths; 0 is 1000 an example
 	Updates artifact.Descriptor `json:"updates,omitzero"` // the list of single updates, for a robust rule in an open round
+	Within  float64             `json:"within,omitempty"` // noised count about zero of the updates within the norm, where it adapts
 }
 
 // CombineInput adds the regions' sums and divides.
@@ -182,6 +190,7 @@ type CombineInput struct {
 	Base    artifact.Descriptor `json:"base"`
 	Regions []RegionResult      `json:"regions"`
 	State   artifact.Descriptor `json:"state,omitzero"`
+	Clip    float64             `json:"clip,omitempty"` // that the round clipped to, where it adapts
 }
 
 // Combined is the weights after the round, and the optimiser's state.
@@ -189,6 +198,21 @@ type Combined struct {
 	Weights artifact.Descriptor `json:"weights"`
 	Metrics round.Metrics       `json:"metrics"`
 	State   artifact.Descriptor `json:"state,omitzero"`
+	Clip    float64             `json:"clip,omitempty"` // clipping norm of the next round, where it adapts
+}
+
+// AttestInput asks for what a round's statement says: a predicate, not signed
+// yet, about the weights.
+type AttestInput struct {
+	Subject
+	Run      string              `json:"run"`
+	Number   int                 `json:"number"`
+	Manifest artifact.Descriptor `json:"manifest"`
+	Previous artifact.Digest     `json:"previous,omitempty"`
+	Weights  artifact.Descriptor `json:"weights"`
+	State    artifact.Descriptor `json:"state,omitzero"`
+	Metrics  round.Metrics       `json:"metrics"`
+	Regions  []RegionResult      `json:"regions"` // that delivered
 }
 
 // CandidateInput packs weights as a model package.
@@ -200,6 +224,8 @@ type CandidateInput struct {
 	Weights  artifact.Descriptor `json:"weights"`
 	Manifest artifact.Descriptor `json:"manifest"` // of the round that made them
 	Metrics  round.Metrics       `json:"metrics"`
+
+	Provenance artifact.Digest `json:"provenance,omitempty"` // identity of that round's statement
 }
 
 // A Candidate is a package in the registry that nobody has vouched for yet.
@@ -207,6 +233,16 @@ type Candidate struct {
 	Repository string              `json:"repository"`
 	Package    artifact.Descriptor `json:"package"`   // the OCI manifest
 	Predicate  artifact.Descriptor `json:"predicate"` // blob: what the signature will say about it
+	// Also is what else is to be said about it, in the words of other tools.
+	Also []Claim `json:"also,omitempty"`
+}
+
+// A Claim is a statement that is to be signed: predicate of predicateType about
+// subject.
+type Claim struct {
+	Digest        artifact.Digest     `json:"digest"` // the subject
+	PredicateType string              `json:"predicateType"`
+	Predicate     artifact.Descriptor `json:"predicate"` // blob holding the predicate; empty means {}
 }
 
 // SignInput asks for one statement: predicate of predicateType about subject.
@@ -216,11 +252,16 @@ type SignInput struct {
 	Digest        artifact.Digest     `json:"digest"`
 	PredicateType string              `json:"predicateType"`
 	Predicate     artifact.Descriptor `json:"predicate"` // blob holding the predicate; empty means {}
+	Also          []Claim             `json:"also,omitempty"`
 }
 
-// Signed is the bundle that holds the statement and its signature.
+// Signed is the bundle that holds the statement and its signature, and those of
+// the other claims in their order.
 type Signed struct {
-	Bundle artifact.Descriptor `json:"bundle"`
+	Bundle artifact.Descriptor   `json:"bundle"`
+	Also   []artifact.Descriptor `json:"also,omitempty"`
+
+	Statement artifact.Digest `json:"statement,omitempty"` // identity of what Bundle says, whoever signs it again
 }
 
 // RegisterInput makes a signed candidate a version.
@@ -232,6 +273,8 @@ type RegisterInput struct {
 	Bundle    artifact.Descriptor `json:"bundle"`
 	Weights   artifact.Descriptor `json:"weights"`
 	Metrics   round.Metrics       `json:"metrics"`
+	// Also is the bundles of the candidate's other claims, in their order.
+	Also []artifact.Descriptor `json:"also,omitempty"`
 }
 
 // A Version is a package that was verified and may be promoted. Number counts
@@ -257,6 +300,10 @@ type CloseRoundInput struct {
 	Regions  []RegionResult      `json:"regions"`
 	Cause    string              `json:"cause,omitempty"`
 	State    artifact.Descriptor `json:"state,omitzero"`
+
+	Provenance Signed  `json:"provenance,omitzero"` // of a round that succeeded
+	Clip       float64 `json:"clip,omitempty"`      // that the round clipped to, where it adapts
+	NextClip   float64 `json:"nextClip,omitempty"`  // of the round after it
 }
 
 // RoundResult is what a round leaves to the next one.
@@ -268,6 +315,9 @@ type RoundResult struct {
 	Version Version             `json:"version"`
 	Cause   string              `json:"cause,omitempty"`
 	State   artifact.Descriptor `json:"state,omitzero"`
+
+	Provenance artifact.Digest `json:"provenance,omitempty"` // identity of its statement
+	Clip       float64         `json:"clip,omitempty"`       // clipping norm of the next round, where it adapts
 }
 
 // CloseRunInput ends a run.

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // golden is the wire as it was: every name, and every field of what travels
@@ -42,12 +44,15 @@ func qry[T any](q Query[T]) form { return form{"query", q.Name, []reflect.Type{r
 func forms() []form {
 	return []form{
 		wf(TrainingRun), wf(FederatedRound), wf(RegionRound), wf(Approval), wf(ModelPromotion), wf(PolicyRollout), wf(AutoTune),
-		act(PlanRound), act(SignStatement), act(OpenStage), act(AwaitStage), act(AggregateRegion), act(AdvanceStage), act(CommitSurvivors), act(AggregateMasked), act(CombineRegions),
+		wf(Replication), wf(RecoveryPoint), wf(Restore),
+		act(CopyPackage), act(InspectReplica), act(AttachReplica), act(RecordReplica), act(VerifyHeld),
+		act(TakePoint), act(RecordPoint), act(VerifyPoint), act(PublishRecovery), act(AwaitRecovered),
+		act(PlanRound), act(SignStatement), act(OpenStage), act(AwaitStage), act(AggregateRegion), act(AdvanceStage), act(CommitSurvivors), act(AggregateMasked), act(CombineRegions), act(AttestRound),
 		act(PushCandidate), act(RegisterVersion), act(CloseRound), act(CloseRun),
-		act(NotifyApprovers), act(VerifyVote), act(RecordBallot),
-		act(CheckPlan), act(PublishSnapshot), act(AwaitActive), act(RecordOutcome), act(PushPolicy), act(AttachSignature),
+		act(NotifyApprovers), act(VerifyVote), act(RecordBallot), act(TellBallot), act(CheckStanding), act(BeginBallot),
+		act(CheckPlan), act(PublishSnapshot), act(AwaitActive), act(RecordOutcome), act(PackEvidence), act(KeepEvidence), act(PushPolicy), act(AttachSignature),
 		act(ComputeScorecard), act(Suggest), act(ApplySuggestion),
-		sig(CastVote), up(VoteNow), qry(BallotNow), sig(StopRun), sig(PauseRun),
+		sig(CastVote), up(VoteNow), qry(BallotNow), sig(Reconsider), sig(StopRun), sig(PauseRun),
 	}
 }
 
@@ -59,11 +64,12 @@ func constants() []string {
 			lines = append(lines, kind+" "+s)
 		}
 	}
-	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed)
+	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NotHeld, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed)
 	add("phase", PhaseLoad, PhaseSwitch, PhasePolicy, PhaseBack)
 	add("outcome", Applied, Suggested, Unchanged, Rejected, Expired, Stale, Failed)
 	add("queue", QueueControl, QueueSigning, QueueRegion("<region>"))
-	add("id", RunID("<run>"), RoundID("<run>", 7), RegionID("<run>", 7, "<region>"), ApprovalID("<action>"), PromotionID("<action>"), RolloutID("<action>"), TuneID("<action>"))
+	add("id", RunID("<run>"), RoundID("<run>", 7), RegionID("<run>", 7, "<region>"), ApprovalID("<action>"), PromotionID("<action>"), RolloutID("<action>"), TuneID("<action>"),
+		PointID("<action>"), RestoreID("<action>"), ReplicaID("<repository>", artifact.DigestOf(nil), "<region>", 1))
 	for _, a := range []interface{ GetName() string }{AttrTenant, AttrModel, AttrStage, AttrRisk, AttrApproval} {
 		add("attribute", a.GetName())
 	}

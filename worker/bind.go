@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/workflows"
 )
 
@@ -30,6 +32,9 @@ func BindWorkflows(r sdk.WorkflowRegistry) {
 	contract.ModelPromotion.Bind(r, workflows.ModelPromotion)
 	contract.PolicyRollout.Bind(r, workflows.PolicyRollout)
 	contract.AutoTune.Bind(r, workflows.AutoTune)
+	contract.Replication.Bind(r, workflows.Replication)
+	contract.RecoveryPoint.Bind(r, workflows.RecoveryPoint)
+	contract.Restore.Bind(r, workflows.Restore)
 }
 
 // A Control is what the activities of the control queue need. It signs
@@ -40,10 +45,17 @@ type Control struct {
 	Versions  activities.Versions
 	Snapshots activities.Snapshots
 	Actions   activities.Actions
+	Dossiers  activities.Dossiers
 	Registry  activities.Registry
 	Signer    activities.Signer
 	Verifier  activities.Verifier
 	Notifier  activities.Notifier
+	Mirrors   activities.Mirrors
+	Replicas  activities.Replicas
+	Points    activities.Points
+	Heads     activities.Heads
+	// Accepted says when a bundle was accepted; see activities.Snapshot.
+	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
 
 	Simulation bool          // see activities.Round and activities.Promotion
 	BallotTTL  time.Duration // how long approvers have; 0 means three days
@@ -68,9 +80,13 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.ModelPromotion.Bind(r, workflows.ModelPromotion)
 	contract.PolicyRollout.Bind(r, workflows.PolicyRollout)
 	contract.AutoTune.Bind(r, workflows.AutoTune)
+	contract.Replication.Bind(r, workflows.Replication)
+	contract.RecoveryPoint.Bind(r, workflows.RecoveryPoint)
+	contract.Restore.Bind(r, workflows.Restore)
 
 	rounds := &activities.Round{Blobs: c.Blobs, Rounds: c.Rounds, Simulation: c.Simulation}
 	contract.PlanRound.Bind(r, rounds.PlanRound)
+	contract.AttestRound.Bind(r, rounds.AttestRound)
 	contract.CloseRound.Bind(r, rounds.CloseRound)
 	contract.CloseRun.Bind(r, rounds.CloseRun)
 
@@ -83,10 +99,13 @@ func (c Control) bind(r sdk.Registry) error {
 	versions := &activities.Version{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier, Versions: c.Versions}
 	contract.RegisterVersion.Bind(r, versions.RegisterVersion)
 
-	ballots := &activities.Approval{Actions: c.Actions, Notifier: c.Notifier, Now: time.Now}
+	ballots := &activities.Approval{Actions: c.Actions, Blobs: c.Blobs, Notifier: c.Notifier, Now: time.Now}
 	contract.NotifyApprovers.Bind(r, ballots.NotifyApprovers)
 	contract.VerifyVote.Bind(r, ballots.VerifyVote)
 	contract.RecordBallot.Bind(r, ballots.RecordBallot)
+	contract.TellBallot.Bind(r, ballots.TellBallot)
+	contract.CheckStanding.Bind(r, ballots.CheckStanding)
+	contract.BeginBallot.Bind(r, ballots.BeginBallot)
 
 	plans := &activities.Promotion{
 		Blobs: c.Blobs, Versions: c.Versions, Registry: c.Registry, Verifier: c.Verifier, Snapshots: c.Snapshots,
@@ -95,7 +114,25 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.CheckPlan.Bind(r, plans.CheckPlan)
 	contract.RecordOutcome.Bind(r, plans.RecordOutcome)
 
-	contract.PublishSnapshot.Bind(r, c.Publisher().PublishSnapshot)
+	publisher := c.Publisher()
+	contract.PublishSnapshot.Bind(r, publisher.PublishSnapshot)
+	contract.PublishRecovery.Bind(r, publisher.PublishRecovery)
+
+	copies := &activities.MirrorCopy{Blobs: c.Blobs, Mirrors: c.Mirrors, Replicas: c.Replicas, Verifier: c.Verifier, Now: time.Now}
+	contract.CopyPackage.Bind(r, copies.CopyPackage)
+	contract.InspectReplica.Bind(r, copies.InspectReplica)
+	contract.AttachReplica.Bind(r, copies.AttachReplica)
+	contract.RecordReplica.Bind(r, copies.RecordReplica)
+	contract.VerifyHeld.Bind(r, copies.VerifyHeld)
+
+	points := &activities.Point{Blobs: c.Blobs, Heads: c.Heads, Points: c.Points, Versions: c.Versions, Snapshots: c.Snapshots, Verifier: c.Verifier, Now: time.Now}
+	contract.TakePoint.Bind(r, points.TakePoint)
+	contract.RecordPoint.Bind(r, points.RecordPoint)
+	contract.VerifyPoint.Bind(r, points.VerifyPoint)
+
+	packs := &activities.Evidence{Blobs: c.Blobs, Registry: c.Registry, Dossiers: c.Dossiers}
+	contract.PackEvidence.Bind(r, packs.PackEvidence)
+	contract.KeepEvidence.Bind(r, packs.KeepEvidence)
 
 	policies := &activities.Policy{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier}
 	contract.PushPolicy.Bind(r, policies.PushPolicy)
@@ -111,7 +148,7 @@ func (c Control) bind(r sdk.Registry) error {
 // Publisher returns what publishes snapshots: for the queue, and for the
 // bootstrap of the regions and endpoints when a process starts.
 func (c Control) Publisher() *activities.Snapshot {
-	return &activities.Snapshot{Blobs: c.Blobs, Snapshots: c.Snapshots, Registry: c.Registry, Signer: c.Signer, Now: time.Now}
+	return &activities.Snapshot{Blobs: c.Blobs, Snapshots: c.Snapshots, Replicas: c.Replicas, Registry: c.Registry, Signer: c.Signer, Accepted: c.Accepted, Now: time.Now}
 }
 
 // A Signing is what the signing queue needs.
@@ -141,6 +178,7 @@ type Region struct {
 	Rounds   activities.Rounds
 	Verifier activities.Verifier
 	Runtime  activities.Runtime
+	Spool    string // directory for sums on their way; the system's when it is empty
 }
 
 // Queue returns the queue of the region. Every open stage waits in a slot.
@@ -158,7 +196,7 @@ func (g Region) bind(r sdk.Registry) error {
 	contract.OpenStage.Bind(r, stages.OpenStage)
 	contract.AwaitStage.Bind(r, stages.AwaitStage)
 
-	sums := &activities.Aggregate{Blobs: g.Blobs, Rounds: g.Rounds}
+	sums := &activities.Aggregate{Blobs: g.Blobs, Rounds: g.Rounds, Spool: g.Spool}
 	contract.AggregateRegion.Bind(r, sums.AggregateRegion)
 	contract.AggregateMasked.Bind(r, sums.AggregateMasked)
 
@@ -168,6 +206,7 @@ func (g Region) bind(r sdk.Registry) error {
 
 	runtimes := &activities.Region{Runtime: g.Runtime, Now: time.Now, Pause: pause}
 	contract.AwaitActive.Bind(r, runtimes.AwaitActive)
+	contract.AwaitRecovered.Bind(r, runtimes.AwaitRecovered)
 	return nil
 }
 

@@ -36,14 +36,21 @@ func (r recorder) RegisterActivityWithOptions(_ any, o activity.RegisterOptions)
 func (r recorder) RegisterDynamicActivity(any, activity.DynamicRegisterOptions) { r["?"]++ }
 func (r recorder) RegisterNexusService(*nexus.Service)                          { r["?"]++ }
 
-// Ports that are there and are never called.
+// Ports that are there and are never called. Some have a method of their own
+// name, which a field of that name would hide.
+type (
+	holdings = activities.Replicas
+	chain    = activities.Points
+)
+
 type rounds struct{ activities.Rounds }
 type versions struct{ activities.Versions }
 type snapshots struct{ activities.Snapshots }
 type actions struct{ activities.Actions }
+type dossiers struct{ activities.Dossiers }
 
 func control() worker.Control {
-	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}}
+	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}, Dossiers: dossiers{}, Mirrors: mirrors{}, Replicas: replicas{}, Points: points{}, Heads: heads{}}
 }
 
 type blobs struct{ activities.Blobs }
@@ -52,6 +59,10 @@ type signer struct{ activities.Signer }
 type verifier struct{ activities.Verifier }
 type notifier struct{ activities.Notifier }
 type runtime struct{ activities.Runtime }
+type mirrors struct{ activities.Mirrors }
+type replicas struct{ holdings }
+type points struct{ chain }
+type heads struct{ activities.Heads }
 
 func queues() []worker.Queue {
 	c := control()
@@ -125,7 +136,7 @@ func TestReplaysBindEveryWorkflow(t *testing.T) {
 			require.Equal(t, 1, names[name], "%s on %s", name, queue)
 		}
 	}
-	require.Len(t, names, 7)
+	require.Len(t, names, 10)
 	worker.BindWorkflows(sdk.NewWorkflowReplayer())
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -21,13 +22,21 @@ const (
 	voteLimit = 64 << 10
 	// lateLimit is how long a vote may be verified once the ballot is over.
 	lateLimit = time.Minute
+	// noticeLimit is how long a notice that is not the first one is tried.
+	noticeLimit = time.Hour
+	// lastLimit is how long an end waits for its notice.
+	lastLimit = 12 * time.Second
+	// remindEvery is how often people are reminded of a review that is overdue.
+	remindEvery = 24 * time.Hour
 )
 
-// Approval runs one ballot until it is decided or expires. Votes come as a
-// signal or as an update and are taken up one after the other: verified by an
-// activity, cast by the domain, recorded with a leaf of the audit log before
-// the next one is looked at and before the outcome leaves. The notice to the
-// approvers is retried while the ballot is open, and abandoned with it.
+// Approval runs one ballot until it is decided or expires, and, if it approved,
+// uses the approval: once, after its cool-down, and before it lapses. Votes come
+// as a signal or as an update and are taken up one after the other: verified by
+// an activity, cast by the domain, recorded with a leaf of the audit log before
+// the next one is looked at and before the outcome leaves. Until the approval is
+// used, whoever gave it may take it back. The notice to the approvers is retried
+// while the ballot is open, and abandoned with it.
 func Approval(ctx workflow.Context, req approval.Request) (approval.Ballot, error) {
 	b := &box{ballot: approval.Open(req), one: workflow.NewMutex(ctx)}
 	if err := b.listen(ctx); err != nil {
@@ -43,13 +52,16 @@ func Approval(ctx workflow.Context, req approval.Request) (approval.Ballot, erro
 	defer enough()
 	contract.NotifyApprovers.Start(until(quick(inform, "tell the approvers"), b.left(ctx)), req)
 
-	decided, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
-		Timeout:      b.left(ctx),
-		TimerOptions: workflow.TimerOptions{Summary: "the ballot expires"},
-	}, func() bool { return b.ballot.Over() })
+	err := b.decide(ctx)
+	for err == nil && req.Need > 0 && req.Review == "" && b.ballot.Outcome == approval.Approved {
+		if err = b.begin(ctx); err != nil || b.ballot.Outcome != approval.Pending {
+			break
+		}
+		err = b.decide(ctx) // somebody whose vote had counted may not vote any more
+	}
 	enough()
-	if !decided { // expired, or canceled
-		b.ballot = b.ballot.Expire()
+	if err != nil {
+		b.ballot = b.ballot.Abandon() // canceled
 	}
 	done, cancel := closing(ctx)
 	defer cancel()
@@ -58,7 +70,142 @@ func Approval(ctx workflow.Context, req approval.Request) (approval.Ballot, erro
 	if lost := b.settle(done); lost != nil {
 		return b.ballot, lost
 	}
+	if b.ballot.Outcome != approval.Approved { // what goes on, its requester sees
+		ended := contract.TellInput{Ballot: b.ballot, Event: "ended"}
+		if _, lost := contract.TellBallot.Execute(until(quick(done, "tell how it ended"), lastLimit), ended); lost != nil {
+			workflow.GetLogger(ctx).Info("nobody was told how a ballot ended", "action", req.Action.ID, "error", lost)
+		}
+	}
 	return b.ballot, err
+}
+
+// decide waits until the ballot is over. On the way it widens the seats, once;
+// a review it does not end but reminds of.
+func (b *box) decide(ctx workflow.Context) error {
+	for !b.ballot.Over() {
+		limit, escalates := b.left(ctx), false
+		if at, ever := b.ballot.Request.Escalates(); ever && !b.ballot.Escalated {
+			if wait := max(at.Sub(workflow.Now(ctx)), 0); wait < limit {
+				limit, escalates = wait, true
+			}
+		}
+		summary := "the ballot expires"
+		switch {
+		case escalates:
+			summary = "others are asked"
+		case b.ballot.Request.Review != "":
+			limit, summary = max(limit, remindEvery), "remind of the review"
+		}
+		decided, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+			Timeout:      limit,
+			TimerOptions: workflow.TimerOptions{Summary: summary},
+		}, func() bool { return b.ballot.Over() })
+		switch {
+		case err != nil:
+			return err
+		case decided:
+			return nil
+		case escalates:
+			b.ballot = b.ballot.Escalate()
+			b.tell(ctx, "escalated")
+			b.show(ctx)
+			b.record(ctx)
+		case b.ballot.Request.Review != "":
+			b.tell(ctx, "reminded")
+		default:
+			b.ballot = b.ballot.Expire()
+		}
+	}
+	return nil
+}
+
+// begin waits for the end of the cool-down and uses the approval, under the lock
+// that votes are taken up with: a vote that takes it back comes before or after,
+// never in between. If we crash after the use, it is found done by its name.
+func (b *box) begin(ctx workflow.Context) error {
+	hold := b.ballot.ExecuteFrom().Sub(workflow.Now(ctx))
+	if hold > 0 {
+		_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
+			Timeout:      hold,
+			TimerOptions: workflow.TimerOptions{Summary: "cool-down"},
+		}, func() bool { return b.ballot.Outcome != approval.Approved })
+		if err != nil {
+			return err
+		}
+	}
+	if err := b.one.Lock(ctx); err != nil {
+		return err
+	}
+	defer b.one.Unlock()
+	if b.ballot.Outcome != approval.Approved {
+		return nil // taken back
+	}
+	begun, err := contract.BeginBallot.Execute(quick(ctx, "use the approval"), contract.BeginInput{
+		Ballot: b.ballot,
+		Use:    workflow.GetInfo(ctx).WorkflowExecution.RunID,
+	})
+	if err != nil {
+		return err
+	}
+	if len(begun.Losses) > 0 {
+		b.ballot = b.ballot.Lose(begun.Losses)
+		b.show(ctx)
+		b.keep(ctx)
+		return nil
+	}
+	b.ballot = begun.Ballot
+	if begun.Review == nil {
+		return nil
+	}
+	return b.review(ctx, *begun.Review)
+}
+
+// review starts the review of a broken glass, which outlives the action. Its
+// ballot is written already; a second start finds the first.
+func (b *box) review(ctx workflow.Context, req approval.Request) error {
+	opts := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
+		WorkflowID:            contract.ApprovalID(req.Action.ID),
+		TaskQueue:             contract.QueueControl,
+		ParentClosePolicy:     enumspb.PARENT_CLOSE_POLICY_ABANDON,
+		StaticSummary:         "review: " + req.Action.Summary,
+		TypedSearchAttributes: attributes(req),
+	})
+	started := contract.Approval.Child(opts, req).GetChildWorkflowExecution()
+	if err := started.Get(ctx, nil); err != nil && !temporal.IsWorkflowExecutionAlreadyStartedError(err) {
+		return err
+	}
+	return nil // it tells the approvers itself
+}
+
+func attributes(req approval.Request) temporal.SearchAttributes {
+	return temporal.NewSearchAttributes(
+		contract.AttrTenant.ValueSet(req.Action.Tenant),
+		contract.AttrRisk.ValueSet(int64(req.Action.Risk)),
+		contract.AttrApproval.ValueSet(string(approval.Pending)),
+	)
+}
+
+// tell sends a notice and does not wait for it: a ballot outlasts a webhook
+// that is away.
+func (b *box) tell(ctx workflow.Context, event string) {
+	contract.TellBallot.Start(until(quick(ctx, "tell: "+event), noticeLimit), contract.TellInput{Ballot: b.ballot, Event: event})
+}
+
+// reconsider takes out the votes of those who may not vote any more.
+func (b *box) reconsider(ctx workflow.Context) {
+	b.busy++
+	defer func() { b.busy-- }()
+	if b.one.Lock(ctx) != nil {
+		return
+	}
+	defer b.one.Unlock()
+	standing, err := contract.CheckStanding.Execute(until(quick(ctx, "who may still vote?"), b.left(ctx)+lateLimit), b.ballot)
+	if err != nil || len(standing.Losses) == 0 {
+		return // using the approval asks again
+	}
+	b.ballot = b.ballot.Lose(standing.Losses)
+	b.show(ctx)
+	b.keep(ctx)
 }
 
 // box is a ballot with the votes that are on their way into it.
@@ -66,6 +213,7 @@ type box struct {
 	ballot approval.Ballot
 	one    workflow.Mutex // held while a vote is taken up
 	taken  int
+	asked  int // how often somebody's standing had changed
 	busy   int
 }
 
@@ -95,13 +243,21 @@ func (b *box) listen(ctx workflow.Context) error {
 			}
 		}
 	})
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		for workflow.Await(ctx, func() bool { return contract.Reconsider.Waiting(ctx) > 0 }) == nil {
+			contract.Reconsider.Poll(ctx)
+			if b.asked++; b.asked <= votesPerBallot && b.ballot.Waits() {
+				b.reconsider(ctx)
+			}
+		}
+	})
 	return nil
 }
 
 // refuse turns an update away before it leaves a trace.
 func (b *box) refuse(_ workflow.Context, vote contract.SignedVote) error {
 	switch {
-	case b.ballot.Over():
+	case !b.ballot.Waits():
 		return refused(approval.ErrClosed, contract.BallotClosed)
 	case b.taken >= votesPerBallot:
 		return refused(errors.New("the ballot takes no more votes"), contract.BallotClosed)
@@ -208,11 +364,14 @@ func (b *box) show(ctx workflow.Context) {
 		fmt.Sprintf("- still needed: %d of %d, until %s", b.ballot.Missing(), req.Need, req.Expires().UTC().Format(time.RFC3339)),
 	}
 	for _, v := range b.ballot.Votes {
-		said := "for"
-		if !v.Approve {
-			said = "against"
+		who := v.Approver
+		if v.For != "" {
+			who += " for " + v.For
 		}
-		lines = append(lines, fmt.Sprintf("- %s (%s): %s", v.Approver, v.Role, said))
+		lines = append(lines, fmt.Sprintf("- %s (%s): %s", who, v.Role, v.Says()))
+	}
+	for _, v := range b.ballot.Withdrawn {
+		lines = append(lines, fmt.Sprintf("- %s (%s): %s; counts no more", v.Approver, v.Role, v.Says()))
 	}
 	for _, v := range b.ballot.Refused {
 		lines = append(lines, fmt.Sprintf("- not counted, %s: %s", v.Approver, v.Refused))

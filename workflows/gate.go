@@ -2,11 +2,13 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/promotion"
 )
 
 // A decision says whether a gated action may run. An empty outcome is yes.
@@ -25,9 +27,9 @@ func ended(err error) decision {
 }
 
 // gate returns the plan if it may run now: it fits the world, and if that takes
-// people, they approved exactly its digest and it fits the world still. err is
-// cancellation only.
-func gate(ctx workflow.Context, in contract.CheckInput) (contract.Checked, decision, error) {
+// people, they approved exactly its digest and it fits the world still. Nobody is
+// asked about a plan that first refuses. err is cancellation only.
+func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Plan) error) (contract.Checked, decision, error) {
 	checked, err := contract.CheckPlan.Execute(registry(ctx, "does the plan fit the world?"), in)
 	if canceled(ctx, err) {
 		return checked, decision{}, err
@@ -44,6 +46,13 @@ func gate(ctx workflow.Context, in contract.CheckInput) (contract.Checked, decis
 	if req.Action.Plan != in.Plan.Digest || req.Action.ID != in.Action {
 		return checked, decision{contract.Failed, "the ballot is about another plan"}, nil
 	}
+	if first != nil {
+		if err := first(checked.Plan); canceled(ctx, err) {
+			return checked, decision{}, err
+		} else if err != nil {
+			return checked, ended(err), nil
+		}
+	}
 
 	label(ctx, contract.AttrApproval.ValueSet(string(approval.Pending)), contract.AttrStage.ValueSet("approval"))
 	show(ctx, fmt.Sprintf("**waits for %d approvals**: %s", req.Need, req.Action.Summary), "", "risk "+fmt.Sprint(checked.Risk))
@@ -59,8 +68,10 @@ func gate(ctx workflow.Context, in contract.CheckInput) (contract.Checked, decis
 	label(ctx, contract.AttrApproval.ValueSet(string(ballot.Outcome)))
 	switch ballot.Outcome {
 	case approval.Approved:
-	case approval.Rejected:
+	case approval.Rejected, approval.Returned, approval.Revoked:
 		return checked, decision{contract.Rejected, objection(ballot)}, nil
+	case approval.Lapsed:
+		return checked, decision{contract.Expired, approval.ErrLapsed.Error()}, nil
 	default:
 		return checked, decision{contract.Expired, "the ballot expired"}, nil
 	}
@@ -79,10 +90,15 @@ func gate(ctx workflow.Context, in contract.CheckInput) (contract.Checked, decis
 
 // objection returns who was against, and why.
 func objection(b approval.Ballot) string {
-	for _, v := range b.Votes {
-		if !v.Approve {
-			return "rejected by " + v.Approver + ": " + v.Reason
+	verb := map[string]string{
+		approval.Reject:         "rejected by ",
+		approval.RequestChanges: "changes requested by ", // a new plan, and a new ballot
+		approval.Revoke:         "approval revoked by ",
+	}
+	for _, v := range slices.Concat(b.Votes, b.Withdrawn) {
+		if before, ok := verb[v.Says()]; ok && (v.Says() != approval.Revoke || b.Outcome == approval.Revoked) {
+			return before + v.Approver + ": " + v.Reason
 		}
 	}
-	return "rejected"
+	return string(b.Outcome)
 }

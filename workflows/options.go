@@ -44,6 +44,18 @@ func registry(ctx workflow.Context, summary string) workflow.Context {
 	return control(ctx, summary, registryTimeout)
 }
 
+// pushing is for a package on its way to the OCI registry: as long as it takes,
+// as long as it gets on.
+func pushing(ctx workflow.Context, summary string) workflow.Context {
+	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
+		TaskQueue:           contract.QueueControl,
+		StartToCloseTimeout: computeTimeout,
+		HeartbeatTimeout:    registryTimeout,
+		RetryPolicy:         patient(),
+		Summary:             summary,
+	})
+}
+
 func control(ctx workflow.Context, summary string, timeout time.Duration) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           contract.QueueControl,

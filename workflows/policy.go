@@ -69,7 +69,7 @@ func (r *rollout) run(ctx workflow.Context) error {
 		Kind:      promotion.KindPolicy,
 		Requester: in.Requester,
 		Plan:      in.Plan,
-	})
+	}, nil)
 	if err != nil || r.outcome != "" {
 		return err
 	}

@@ -45,11 +45,46 @@ func ModelPromotion(ctx workflow.Context, in contract.PromotionInput) (contract.
 		Evidence: p.evidence,
 		Bundle:   p.bundle,
 	})
+	if p.outcome == contract.Applied && lost == nil {
+		p.pack(done)
+	}
 	result := contract.PromotionResult{Action: in.Action, Outcome: p.outcome, Cause: p.cause, Snapshot: p.snapshot, Evidence: p.evidence}
 	if canceled(ctx, err) {
 		return result, err
 	}
 	return result, lost
+}
+
+// pack makes and signs the evidence of a promotion that was applied. What
+// serves does not wait for it, and a pack that cannot be made is said and
+// changes nothing.
+func (p *promoting) pack(ctx workflow.Context) {
+	stage(ctx, "evidence")
+	in := contract.EvidenceInput{Subject: p.in.Subject, Action: p.in.Action, Plan: p.in.Plan.Digest}
+	err := func() error {
+		packed, err := contract.PackEvidence.Execute(registry(ctx, "the evidence pack"), in)
+		if err != nil {
+			return err
+		}
+		signed, err := contract.SignStatement.Execute(signing(ctx, "the evidence pack"), contract.SignInput{
+			Subject:       in.Subject,
+			Name:          in.Action,
+			Digest:        packed.Pack.Digest,
+			PredicateType: artifact.PredicateEvidence,
+			Predicate:     packed.Predicate,
+		})
+		if err != nil {
+			return err
+		}
+		_, err = contract.KeepEvidence.Execute(quick(ctx, "keep the evidence"), contract.KeepInput{
+			Subject: in.Subject, Action: in.Action, Pack: packed.Pack, Bundle: signed.Bundle,
+		})
+		return err
+	}()
+	if err != nil {
+		workflow.GetLogger(ctx).Error("no evidence pack", "action", in.Action, "error", err)
+	}
+	stage(ctx, p.outcome)
 }
 
 // promoting is the state of a promotion.
@@ -72,13 +107,20 @@ func (p *promoting) run(ctx workflow.Context) error {
 		Kind:      promotion.KindPromotion,
 		Requester: in.Requester,
 		Plan:      in.Plan,
-	})
+	}, nil)
 	if err != nil || p.outcome != "" {
 		return err
 	}
 	plan := p.checked.Plan
 	if plan.Version == nil {
 		return &failure{contract.BadPlan, "the plan names no version"}
+	}
+	if plan.Rollback {
+		stage(ctx, "verify")
+		err := held(ctx, contract.HeldInput{Subject: in.Subject, Version: plan.Version.Number, Package: plan.Version.Package}, plan.Regions)
+		if err != nil {
+			return err
+		}
 	}
 	signed, err := contract.SignStatement.Execute(p.pace(signing(ctx, "the promotion")), contract.SignInput{
 		Subject:       in.Subject,

@@ -108,6 +108,35 @@ func published(w *script.World) []string {
 	return phases
 }
 
+// The evidence is made when the outcome is written, and only of what was
+// applied; nothing that serves waits for it.
+func TestEvidenceOfWhatWasApplied(t *testing.T) {
+	for name, tt := range map[string]struct {
+		errors  map[string]error
+		outcome string
+		kept    int
+	}{
+		"applied":                 {nil, contract.Applied, 1},
+		"failed":                  {map[string]error{"AwaitActive/load/us": script.Final(contract.BadPackage, "x")}, "failed", 0},
+		"a pack that fails":       {map[string]error{"PackEvidence": script.Final(contract.BadPlan, "x")}, contract.Applied, 0},
+		"a pack that is not kept": {map[string]error{"KeepEvidence": script.Final("", "x")}, contract.Applied, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &script.World{Checked: script.Promotion(0), Errors: tt.errors}
+			env := environment(t, w)
+			env.ExecuteWorkflow(contract.ModelPromotion.Name, promotionInput())
+			require.Equal(t, tt.outcome, result[contract.PromotionResult](t, env).Outcome)
+			require.Len(t, w.Kept(), tt.kept)
+			calls := w.Calls()
+			if tt.kept > 0 {
+				require.Less(t, slices.Index(calls, "RecordOutcome/applied"), slices.Index(calls, "PackEvidence"))
+				require.Equal(t, script.Blob("pack of promote-1"), w.Kept()[0].Pack)
+				require.Equal(t, script.Blob("bundle of "+string(w.Kept()[0].Pack.Digest)), w.Kept()[0].Bundle)
+			}
+		})
+	}
+}
+
 func TestModelPromotionRefusesABallotAboutAnotherPlan(t *testing.T) {
 	for name, change := range map[string]func(*approval.Request){
 		"another digest": func(r *approval.Request) { r.Action.Plan = script.Blob("another plan").Digest },

@@ -34,6 +34,10 @@ func FederatedRound(ctx workflow.Context, in contract.RoundInput) (contract.Roun
 		Regions:  f.regions,
 		Cause:    words(err, contract.RoundFailed),
 		State:    f.combined.State,
+		Clip:     f.plan.Clip,
+		NextClip: f.combined.Clip,
+
+		Provenance: f.provenance,
 	}
 	done, cancel := closing(ctx)
 	defer cancel()
@@ -54,12 +58,14 @@ type federated struct {
 	regions  []contract.RegionResult // as in the plan's cohort
 	combined contract.Combined
 	version  contract.Version
+
+	provenance contract.Signed
 }
 
 func (f *federated) run(ctx workflow.Context) error {
 	in := f.in
 	var err error
-	if f.plan, err = contract.PlanRound.Execute(quick(ctx, "consent, cohort, manifest"), in); err != nil {
+	if f.plan, err = contract.PlanRound.Execute(compute(ctx, contract.QueueControl, "consent, cohort, manifest"), in); err != nil {
 		return err
 	}
 	order, err := contract.SignStatement.Execute(signing(ctx, "the order to the sites"), contract.SignInput{
@@ -87,11 +93,15 @@ func (f *federated) run(ctx workflow.Context) error {
 		Base:    f.plan.Base,
 		Regions: f.delivered(),
 		State:   f.plan.State,
+		Clip:    f.plan.Clip,
 	})
 	if err != nil {
 		return err
 	}
 	f.show(ctx, measured(f.combined.Metrics))
+	if err := f.attest(ctx); err != nil {
+		return err
+	}
 	if !in.Publish {
 		return nil
 	}
@@ -122,7 +132,7 @@ func (f *federated) inRegions(ctx workflow.Context, signature artifact.Descripto
 			Signature: signature,
 			Host:      c.Region,
 			Secured:   f.plan.Secured,
-			Enough:    in.Params.Enough(in.Kind, c.Sites),
+			Enough:    in.Params.Suffice(in.Kind, f.plan.Cohort, c.Name()),
 		})
 	}
 	for i, c := range f.plan.Cohort {
@@ -213,12 +223,39 @@ func (f *federated) reachable() round.Params {
 	return p
 }
 
+// attest signs where the weights come from, before anybody else has them.
+func (f *federated) attest(ctx workflow.Context) error {
+	in := f.in
+	predicate, err := contract.AttestRound.Execute(quick(ctx, "where the weights come from"), contract.AttestInput{
+		Subject:  in.Subject,
+		Run:      in.Run,
+		Number:   in.Number,
+		Manifest: f.plan.Manifest,
+		Previous: in.Previous,
+		Weights:  f.combined.Weights,
+		State:    f.combined.State,
+		Metrics:  f.combined.Metrics,
+		Regions:  f.delivered(),
+	})
+	if err != nil {
+		return err
+	}
+	f.provenance, err = contract.SignStatement.Execute(signing(ctx, "where the weights come from"), contract.SignInput{
+		Subject:       in.Subject,
+		Name:          contract.RoundID(in.Run, in.Number),
+		Digest:        f.combined.Weights.Digest,
+		PredicateType: artifact.PredicateRound,
+		Predicate:     predicate,
+	})
+	return err
+}
+
 // publish makes the weights a version: pushed, signed, the signature attached
 // and read back, then registered. Stopped at any line, nothing is a version.
 func (f *federated) publish(ctx workflow.Context) (contract.Version, error) {
 	in := f.in
 	stage(ctx, "publish")
-	candidate, err := contract.PushCandidate.Execute(registry(ctx, "the candidate package"), contract.CandidateInput{
+	candidate, err := contract.PushCandidate.Execute(pushing(ctx, "the candidate package"), contract.CandidateInput{
 		Subject:  in.Subject,
 		Run:      in.Run,
 		Number:   in.Number,
@@ -226,6 +263,8 @@ func (f *federated) publish(ctx workflow.Context) (contract.Version, error) {
 		Weights:  f.combined.Weights,
 		Manifest: f.plan.Manifest,
 		Metrics:  f.combined.Metrics,
+
+		Provenance: f.provenance.Statement,
 	})
 	if err != nil {
 		return contract.Version{}, err
@@ -236,6 +275,7 @@ func (f *federated) publish(ctx workflow.Context) (contract.Version, error) {
 		Digest:        candidate.Package.Digest,
 		PredicateType: artifact.PredicateModelPackage,
 		Predicate:     candidate.Predicate,
+		Also:          candidate.Also,
 	})
 	if err != nil {
 		return contract.Version{}, err
@@ -258,6 +298,7 @@ func (f *federated) publish(ctx workflow.Context) (contract.Version, error) {
 		Bundle:    signed.Bundle,
 		Weights:   f.combined.Weights,
 		Metrics:   f.combined.Metrics,
+		Also:      signed.Also,
 	})
 }
 

@@ -87,12 +87,33 @@ func TestFederatedRoundPublishes(t *testing.T) {
 	got := result[contract.RoundResult](t, env)
 	require.Equal(t, 4, got.Version.Number)
 	calls := w.Calls()
-	require.Equal(t, []string{"CombineRegions/3", "PushCandidate", "SignStatement", "AttachSignature", "RegisterVersion", "CloseRound/3"}, calls[len(calls)-6:])
+	require.Equal(t, []string{"CombineRegions/3", "AttestRound/3", "SignStatement", "PushCandidate", "SignStatement", "AttachSignature", "RegisterVersion", "CloseRound/3"}, calls[len(calls)-8:])
 	signed := w.Signed()
 	require.Equal(t, artifact.PredicateRoundManifest, signed[0].PredicateType)
 	require.Equal(t, script.Blob("manifest 3").Digest, signed[0].Digest)
-	require.Equal(t, artifact.PredicateModelPackage, signed[1].PredicateType)
-	require.Equal(t, script.Blob("package").Digest, signed[1].Digest)
+	require.Equal(t, artifact.PredicateRound, signed[1].PredicateType)
+	require.Equal(t, script.Blob("weights after 3").Digest, signed[1].Digest)
+	require.Equal(t, artifact.PredicateModelPackage, signed[2].PredicateType)
+	require.Equal(t, script.Blob("package").Digest, signed[2].Digest)
+}
+
+// What is said of a round names what was said of the one before, and a package
+// what was said of its weights.
+func TestProvenanceIsAChain(t *testing.T) {
+	w := &script.World{Cohort: script.FiveSites()}
+	env := environment(t, w)
+	env.ExecuteWorkflow(contract.TrainingRun.Name, script.Run("run-1", 2))
+	require.NoError(t, env.GetWorkflowError())
+	said := w.Attested()
+	require.Len(t, said, 4)
+	require.Empty(t, said[0].Previous)
+	for i, in := range said[1:] {
+		require.Equal(t, script.Blob("statement of "+contract.RoundID("run-1", i)).Digest, in.Previous, "round %d", in.Number)
+	}
+	for i, end := range w.Rounds() {
+		require.Equal(t, script.Blob("statement of "+contract.RoundID("run-1", i)).Digest, end.Provenance.Statement)
+		require.Equal(t, script.Blob("bundle of "+string(end.Weights.Digest)), end.Provenance.Bundle)
+	}
 }
 
 func TestFederatedRoundWithoutSignatureIsNoVersion(t *testing.T) {

@@ -34,7 +34,7 @@ func TestBallotIsShown(t *testing.T) {
 - promotion in production, risk 60, asked for by ann
 - plan: `+"`"+script.PlanBlob().Digest.Short()+"`"+`
 - still needed: 1 of 2, until 2026-11-22T11:00:00Z
-- bob (owner): for
+- bob (owner): approve
 - not counted, eve: its signer may not decide this action`, page)
 }
 

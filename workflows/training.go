@@ -152,11 +152,15 @@ func (t *training) round(ctx workflow.Context) error {
 		Base:    in.Base,
 		Publish: kind == round.Evaluate,
 		State:   in.State,
+		Clip:    in.Clip,
+
+		Previous: in.Previous,
 	})
 	if err != nil {
 		return err
 	}
-	t.in.Base, t.in.State = result.Weights, result.State
+	t.in.Base, t.in.State, t.in.Previous = result.Weights, result.State, result.Provenance
+	t.in.Clip = result.Clip
 	if result.Metrics.Evaluated > 0 {
 		t.in.Metrics = result.Metrics
 	}

@@ -105,6 +105,29 @@ func TestTrainingRunContinuesAsNew(t *testing.T) {
 	require.Len(t, w.Rounds(), 12, "rounds 20 to 31")
 }
 
+// The norm of a round is what the round before has left, also across executions:
+// each train round of the script adds 1 to it.
+func TestTrainingRunHandsTheClippingNormOn(t *testing.T) {
+	w := &script.World{Cohort: script.FiveSites()}
+	env := environment(t, w)
+	in := script.Run("run-1", 30)
+	in.Params.Privacy.ClipNorm, in.Params.Privacy.Adaptive.Quantile = 0.5, 0.7
+	env.ExecuteWorkflow(contract.TrainingRun.Name, in)
+	in = continued(t, env)
+	require.Equal(t, 19.5, in.Clip)
+	rounds := w.Rounds()
+	require.Equal(t, 0.5, rounds[0].Clip, "statistics clip nothing and count nobody")
+	require.Equal(t, 0.5, rounds[0].NextClip)
+	require.Equal(t, 0.5, rounds[1].Clip)
+	require.Equal(t, 1.5, rounds[2].Clip)
+
+	w = &script.World{Cohort: script.FiveSites()}
+	env = environment(t, w)
+	env.ExecuteWorkflow(contract.TrainingRun.Name, in)
+	require.Equal(t, 19.5, w.Rounds()[0].Clip)
+	require.Equal(t, 20.5, w.Rounds()[0].NextClip)
+}
+
 func TestTrainingRunContinuesAsNewWhenTheServerSaysSo(t *testing.T) {
 	w := &script.World{Cohort: script.FiveSites()}
 	env := environment(t, w)

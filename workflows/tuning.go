@@ -70,7 +70,7 @@ func (t *tune) run(ctx workflow.Context) error {
 		Kind:      promotion.KindTuning,
 		Requester: in.Requester,
 		Plan:      t.suggestion.Plan,
-	})
+	}, nil)
 	if err != nil || t.outcome != "" {
 		return err
 	}

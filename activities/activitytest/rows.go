@@ -3,7 +3,9 @@ package activitytest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atom-fabric/fabric/activities"
@@ -183,6 +185,28 @@ func (r *Rounds) CloseStage(_ context.Context, ref contract.StageRef) ([]activit
 	return out, err
 }
 
+// Answers returns what was taken in the stages that carry updates.
+func (r *Rounds) Answers(_ context.Context, tenant, run string, number int) ([]activities.Answer, time.Time, error) {
+	var out []activities.Answer
+	err := r.w.call(func() error {
+		at := key(run, number) + "/"
+		for _, name := range slices.Sorted(maps.Keys(r.w.Stages)) {
+			group, ok := strings.CutPrefix(name, at)
+			group = strings.TrimSuffix(group, "/"+string(round.StageMask))
+			if !ok || strings.Contains(group, "/") {
+				continue
+			}
+			for _, a := range r.w.Stages[name].held {
+				if a.Reason == "" && a.Update.Digest != "" {
+					out = append(out, activities.Answer{Group: group, Tenant: a.Tenant, Site: a.Site, Bundle: a.Update.Digest})
+				}
+			}
+		}
+		return nil
+	})
+	return out, time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), err
+}
+
 // CloseRound writes the end of a round, once.
 func (r *Rounds) CloseRound(_ context.Context, in contract.CloseRoundInput) error {
 	return r.w.call(func() error {
@@ -320,6 +344,48 @@ func (w *World) RecordBallot(_ context.Context, ballot approval.Ballot) error {
 		w.Ballots[ballot.Request.Action.ID] = ballot
 		return nil
 	})
+}
+
+// Standing returns what has changed about people.
+func (w *World) Standing(context.Context, string) (approval.Standing, error) {
+	return w.Stands, w.call(func() error { return nil })
+}
+
+// Trainer returns who trained every version.
+func (w *World) Trainer(context.Context, string, string, int) (string, error) {
+	return w.Trained, w.call(func() error { return nil })
+}
+
+// BeginBallot uses an approval, once.
+func (w *World) BeginBallot(_ context.Context, in contract.BeginInput, review *approval.Request, now time.Time) (contract.Begun, error) {
+	var out contract.Begun
+	err := w.call(func() error {
+		id := in.Ballot.Request.Action.ID
+		out.Ballot = in.Ballot
+		if use, ok := w.Uses[id]; ok {
+			if use != in.Use {
+				return fmt.Errorf("%w: %w", approval.ErrUsed, activities.ErrRefused)
+			}
+			out.Ballot = w.Ballots[id]
+			if r, ok := w.Ballots[approval.ReviewID(id)]; ok {
+				out.Review = &r.Request
+			}
+			return nil
+		}
+		if out.Losses = w.Stands.Losses(in.Ballot); len(out.Losses) > 0 {
+			return nil
+		}
+		var err error
+		if out.Ballot, err = in.Ballot.Begin(now); err == nil {
+			w.Uses[id] = in.Use
+			if review != nil {
+				w.Ballots[review.Action.ID], out.Review = approval.Open(*review), review
+			}
+		}
+		w.Ballots[id] = out.Ballot
+		return nil
+	})
+	return out, err
 }
 
 // RecordOutcome ends an action, once.

@@ -63,6 +63,9 @@ type World struct {
 	Admitted  []string
 	Voters    []approval.Approver
 	Ballots   map[string]approval.Ballot
+	Stands    approval.Standing
+	Trained   string            // by whom
+	Uses      map[string]string // of an action's approval
 	Outcomes  map[string]contract.OutcomeInput
 	Finished  []activities.Trial
 	Packages  map[artifact.Digest][]byte   // manifests
@@ -70,6 +73,11 @@ type World struct {
 	Pushed    map[artifact.Digest][]byte   // layers
 	Reports   []activities.Active          // one an answer, the last one again and again
 	Notices   []string
+
+	Copies   map[string][]activities.Replica // "tenant/model/version"; nil: every region holds everything
+	Asked    []string                        // "tenant/model/version region"
+	Recorded []TakenPoint
+	Tips     map[string][]byte // heads
 }
 
 // Begun is a round that was begun.
@@ -131,10 +139,12 @@ func New() *World {
 		Sets:      map[string]artifact.Descriptor{},
 		Steps:     map[string]contract.SnapshotRef{},
 		Ballots:   map[string]approval.Ballot{},
+		Uses:      map[string]string{},
 		Outcomes:  map[string]contract.OutcomeInput{},
 		Packages:  map[artifact.Digest][]byte{},
 		Referrers: map[artifact.Digest][][]byte{},
 		Pushed:    map[artifact.Digest][]byte{},
+		Tips:      map[string][]byte{},
 	}
 }
 
@@ -220,6 +230,11 @@ func (w *World) Verify(_ context.Context, bundle []byte, predicateType string, s
 	return verified.Predicate, err
 }
 
+// VerifyIn is Verify: the world's key may sign for every repository.
+func (w *World) VerifyIn(ctx context.Context, _ string, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error) {
+	return w.Verify(ctx, bundle, predicateType, subject)
+}
+
 // Active answers with the next report.
 func (w *World) Active(_ context.Context, region string) (activities.Active, error) {
 	var active activities.Active
@@ -238,9 +253,9 @@ func (w *World) Active(_ context.Context, region string) (activities.Active, err
 }
 
 // Notify notes whom a notice was about.
-func (w *World) Notify(_ context.Context, req approval.Request) error {
+func (w *World) Notify(_ context.Context, in contract.TellInput) error {
 	return w.call(func() error {
-		w.Notices = append(w.Notices, req.Action.ID)
+		w.Notices = append(w.Notices, in.Ballot.Request.Action.ID)
 		return nil
 	})
 }
@@ -261,10 +276,13 @@ func (w *World) Push(ctx context.Context, _ string, pkg activities.Package) (art
 		if err = errors.Join(err, content.Close()); err != nil {
 			return artifact.Descriptor{}, err
 		}
-		layers[i] = map[string]any{"digest": layer.Descriptor.Digest, "size": layer.Descriptor.SizeBytes, "path": layer.Path}
+		layers[i] = map[string]any{"mediaType": layer.Descriptor.MediaType, "digest": layer.Descriptor.Digest, "size": layer.Descriptor.SizeBytes,
+			"annotations": map[string]any{"org.cncf.model.filepath": layer.Path}}
 	}
 	manifest, err := artifact.Canonical(map[string]any{
-		"artifactType": pkg.ArtifactType, "config": artifact.DigestOf(pkg.Config), "layers": layers, "annotations": pkg.Annotations,
+		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "artifactType": pkg.ArtifactType,
+		"config": map[string]any{"mediaType": pkg.ConfigType, "digest": artifact.DigestOf(pkg.Config), "size": len(pkg.Config)},
+		"layers": layers, "annotations": pkg.Annotations,
 	})
 	if err != nil {
 		return artifact.Descriptor{}, err

@@ -34,29 +34,35 @@ var Epoch = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 type Fabric struct {
 	mu sync.Mutex
 
-	Features    map[string]catalog.Feature // "tenant/id"
-	RunRows     map[string]api.Run         // id
-	SiteRows    map[string]site.Site       // "tenant/id"
-	WorkItems   map[string][]api.Work      // "tenant/id" -> open stages
-	ClosedItems map[string][]api.Work      // "tenant/id" -> closed stages
-	Submissions []api.Submission
-	ModelRows   map[string]api.Model  // "tenant/id"
-	ActionRows  map[string]api.Action // id
-	Revisions   []api.PolicyRevision  // newest first
-	BallotRows  map[string]approval.Ballot
-	Persons     map[string][]approval.Approver // tenant
-	Snapshot    routing.Snapshot
-	Signed      routing.Signed
-	Entries     []api.AuditEntry
-	TrialRows   map[string][]api.Trial    // "tenant/model"
-	Ledgers     map[string]privacy.Ledger // "tenant/feature"
-	Content     map[artifact.Digest][]byte
-	Registry    map[artifact.Digest][]byte
+	Features     map[string]catalog.Feature // "tenant/id"
+	RunRows      map[string]api.Run         // id
+	SiteRows     map[string]site.Site       // "tenant/id"
+	WorkItems    map[string][]api.Work      // "tenant/id" -> open stages
+	ClosedItems  map[string][]api.Work      // "tenant/id" -> closed stages
+	Submissions  []api.Submission
+	ModelRows    map[string]api.Model  // "tenant/id"
+	AliasRows    []api.Alias           // in the order of the moves
+	ActionRows   map[string]api.Action // id
+	Revisions    []api.PolicyRevision  // newest first
+	BallotRows   map[string]approval.Ballot
+	Persons      map[string][]approval.Approver // tenant
+	Stands       approval.Standing
+	Reconsidered []string // ballots that were told
+	Snapshot     routing.Snapshot
+	Signed       routing.Signed
+	Entries      []api.AuditEntry
+	TrialRows    map[string][]api.Trial    // "tenant/model"
+	Ledgers      map[string]privacy.Ledger // "tenant/feature"
+	Content      map[artifact.Digest][]byte
+	Registry     map[artifact.Digest][]byte
 
 	Starts      []api.Start // the outbox
 	Leaves      []string    // kinds of audit leaves, in order
 	Votes       []contract.SignedVote
 	Stops       []string
+	Copies      map[string][]api.Replica // "tenant/model/version"
+	Asked       []string                 // replications, "tenant/model/version region"
+	Points      map[string][]api.RecoveryPoint
 	Pauses      []contract.PauseRequest
 	Checkpoints map[string]api.Checkpoint // "tenant/run/number"
 	Fail        error                     // what every port answers with, when set
@@ -87,6 +93,7 @@ func (f *Fabric) Ports() api.Ports {
 		Idempotency: idempotency{f}, Catalog: features{f}, Runs: runs{f}, Sites: sites{f}, Models: models{f}, Actions: actions{f},
 		Approvals: approvals{f}, Workflows: workflows{f}, Snapshots: snapshots{f}, AuditLog: auditLog{f}, Scorecards: scorecards{f},
 		Blobs: blobs{f}, Uploads: uploads{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f}, Budgets: budgets{f},
+		Replicas: replicas{f}, Recoveries: recoveries{f},
 	}
 }
 
@@ -280,6 +287,10 @@ func (verifier) Verify(_ context.Context, bundle []byte, predicateType string, s
 		return nil, fmt.Errorf("test bundle: %w", api.ErrUnverified)
 	}
 	return said.Predicate, nil
+}
+
+func (v verifier) VerifyIn(ctx context.Context, _ string, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error) {
+	return v.Verify(ctx, bundle, predicateType, subject)
 }
 
 // siteTokens mints texts that say what they are for.

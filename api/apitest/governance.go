@@ -2,6 +2,8 @@ package apitest
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/routing"
 )
 
@@ -66,6 +69,55 @@ func (p models) RegisterUpload(_ context.Context, cmd api.Command, v api.ModelVe
 		m.Versions = append([]api.ModelVersion{v}, m.Versions...)
 		p.f.ModelRows[name(cmd.Tenant, v.ModelID)] = m
 		return v, nil
+	})
+}
+
+func (p models) Aliases(ctx context.Context, caller api.Caller, model string, at time.Time) ([]api.Alias, error) {
+	if _, err := p.Model(ctx, caller, model); err != nil {
+		return nil, err
+	}
+	leave, err := p.f.enter()
+	defer leave()
+	heads := map[string]api.Alias{}
+	for _, m := range p.f.AliasRows { // in the order of the moves
+		if m.Tenant == caller.Tenant && m.ModelID == model && (at.IsZero() || !m.At.After(at)) {
+			heads[m.Environment+" "+m.Alias] = m
+		}
+	}
+	var found []api.Alias
+	for _, key := range slices.Sorted(maps.Keys(heads)) {
+		found = append(found, heads[key])
+	}
+	return found, err
+}
+
+func (p models) AliasMoves(_ context.Context, caller api.Caller, model string) ([]api.Alias, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	var found []api.Alias
+	for _, m := range slices.Backward(p.f.AliasRows) {
+		if m.Tenant == caller.Tenant && m.ModelID == model {
+			found = append(found, m)
+		}
+	}
+	return found, err
+}
+
+func (p models) MoveAlias(_ context.Context, cmd api.Command, move modelpack.Move, pkg artifact.Digest, bundle artifact.Descriptor, reply api.Reply[api.Alias]) (api.Answer, error) {
+	return command(p.f, cmd, "alias.moved", reply, func() (api.Alias, error) {
+		var head modelpack.Head
+		for _, m := range p.f.AliasRows {
+			if m.Tenant == cmd.Tenant && m.ModelID == move.Model && m.Environment == move.Environment && m.Alias == move.Alias {
+				head = modelpack.Head{Sequence: m.Sequence, Version: m.Version, Package: m.Package}
+			}
+		}
+		if err := move.Follows(head); err != nil {
+			return api.Alias{}, err
+		}
+		moved := api.Alias{Tenant: cmd.Tenant, ModelID: move.Model, Environment: move.Environment, Alias: move.Alias, Sequence: move.Sequence,
+			Version: move.Version, Package: pkg, Previous: move.Previous, Bundle: bundle, Actor: cmd.Subject, At: move.IssuedAt}
+		p.f.AliasRows = append(p.f.AliasRows, moved)
+		return moved, nil
 	})
 }
 
@@ -147,12 +199,13 @@ func (p actions) Policies(_ context.Context, page api.Page) ([]api.PolicyRevisio
 
 type approvals struct{ f *Fabric }
 
-func (p approvals) Ballots(_ context.Context, caller api.Caller, state approval.Outcome, page api.Page) ([]approval.Ballot, error) {
+func (p approvals) Ballots(_ context.Context, caller api.Caller, filter api.BallotFilter, page api.Page) ([]approval.Ballot, error) {
 	leave, err := p.f.enter()
 	defer leave()
 	var found []approval.Ballot
 	for _, b := range p.f.BallotRows {
-		if b.Request.Action.Tenant == caller.Tenant && (state == "" || b.Outcome == state) {
+		awaited := len(filter.Awaited) == 0 || slices.ContainsFunc(b.Awaited(), func(name string) bool { return slices.Contains(filter.Awaited, name) })
+		if b.Request.Action.Tenant == caller.Tenant && awaited && (filter.State == "" || b.Outcome == filter.State) {
 			found = append(found, b)
 		}
 	}
@@ -192,13 +245,75 @@ func (p approvals) AddApprover(_ context.Context, cmd api.Command, a approval.Ap
 	})
 }
 
+func (p approvals) RevokeApprover(_ context.Context, cmd api.Command, name, _ string, reply api.Reply[approval.Approver]) (api.Answer, []string, error) {
+	var touched []string
+	answer, err := command(p.f, cmd, "approver.revoked", reply, func() (approval.Approver, error) {
+		people := p.f.Persons[cmd.Tenant]
+		i := slices.IndexFunc(people, func(a approval.Approver) bool { return a.Name == name })
+		if i < 0 {
+			return approval.Approver{}, api.ErrNotFound
+		}
+		gone := people[i]
+		p.f.Persons[cmd.Tenant] = slices.Delete(slices.Clone(people), i, i+1)
+		p.f.Stands.Revoked = append(p.f.Stands.Revoked, gone.Key)
+		for id, b := range p.f.BallotRows {
+			if len(p.f.Stands.Losses(b)) > 0 {
+				touched = append(touched, id)
+			}
+		}
+		return gone, nil
+	})
+	return answer, touched, err
+}
+
+func (p approvals) Standing(context.Context, string) (approval.Standing, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	return p.f.Stands, err
+}
+
+func (p approvals) Delegate(_ context.Context, cmd api.Command, g approval.Granted, reply api.Reply[approval.Granted]) (api.Answer, error) {
+	return command(p.f, cmd, "delegation.granted", reply, func() (approval.Granted, error) {
+		for _, before := range p.f.Stands.Delegations {
+			if before.ID == g.ID {
+				return before, nil
+			}
+			if before.From == g.From && before.Nonce == g.Nonce {
+				return g, api.ErrConflict
+			}
+		}
+		p.f.Stands.Delegations = append(p.f.Stands.Delegations, g)
+		return g, nil
+	})
+}
+
+func (p approvals) RevokeDelegation(_ context.Context, cmd api.Command, g approval.Granted, _ string, reply api.Reply[approval.Granted]) (api.Answer, []string, error) {
+	answer, err := command(p.f, cmd, "delegation.revoked", reply, func() (approval.Granted, error) {
+		for i, before := range p.f.Stands.Delegations {
+			if before.ID == g.ID {
+				p.f.Stands.Delegations[i].RevokedAt = g.IssuedAt
+				return p.f.Stands.Delegations[i], nil
+			}
+		}
+		return g, api.ErrConflict
+	})
+	return answer, nil, err
+}
+
 type workflows struct{ f *Fabric }
+
+func (p workflows) Reconsider(_ context.Context, action string) error {
+	leave, err := p.f.enter()
+	defer leave()
+	p.f.Reconsidered = append(p.f.Reconsidered, action)
+	return err
+}
 
 func (p workflows) Vote(_ context.Context, action string, vote contract.SignedVote) (approval.Ballot, error) {
 	leave, err := p.f.enter()
 	defer leave()
 	b := p.f.BallotRows[action]
-	if err == nil && b.Outcome != approval.Pending {
+	if err == nil && !b.Waits() {
 		return b, api.ErrClosed
 	}
 	p.f.Votes = append(p.f.Votes, vote)

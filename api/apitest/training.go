@@ -9,6 +9,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -288,6 +289,27 @@ func (p auditLog) Proof(_ context.Context, index, size int64) (api.AuditProof, e
 		err = api.ErrNotFound
 	}
 	return api.AuditProof{Index: index, Size: size, Hash: artifact.DigestOf(nil), Root: artifact.DigestOf(nil)}, err
+}
+
+func (p auditLog) Consistency(_ context.Context, old, size int64) (api.AuditStep, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	if size == 0 {
+		size = int64(len(p.f.Entries))
+	}
+	if size > int64(len(p.f.Entries)) || old > size {
+		return api.AuditStep{}, api.ErrNotFound
+	}
+	return api.AuditStep{From: old, To: size, FromRoot: artifact.DigestOf(nil), ToRoot: artifact.DigestOf(nil)}, err
+}
+
+func (p auditLog) Tile(_ context.Context, tile audit.Tile) ([]byte, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	if !tile.In(int64(len(p.f.Entries))) {
+		return nil, api.ErrNotFound
+	}
+	return make([]byte, tile.Width*len(audit.Hash{})), err
 }
 
 // name joins what rows are known by.

@@ -22,6 +22,7 @@ import (
 const (
 	ActionKindPolicy    ActionKind = "policy"
 	ActionKindPromotion ActionKind = "promotion"
+	ActionKindRestore   ActionKind = "restore"
 	ActionKindTuning    ActionKind = "tuning"
 )
 
@@ -31,6 +32,8 @@ func (e ActionKind) Valid() bool {
 	case ActionKindPolicy:
 		return true
 	case ActionKindPromotion:
+		return true
+	case ActionKindRestore:
 		return true
 	case ActionKindTuning:
 		return true
@@ -43,8 +46,11 @@ func (e ActionKind) Valid() bool {
 const (
 	BallotOutcomeApproved BallotOutcome = "approved"
 	BallotOutcomeExpired  BallotOutcome = "expired"
+	BallotOutcomeLapsed   BallotOutcome = "lapsed"
 	BallotOutcomePending  BallotOutcome = "pending"
 	BallotOutcomeRejected BallotOutcome = "rejected"
+	BallotOutcomeReturned BallotOutcome = "returned"
+	BallotOutcomeRevoked  BallotOutcome = "revoked"
 )
 
 // Valid indicates whether the value is a known member of the BallotOutcome enum.
@@ -54,9 +60,63 @@ func (e BallotOutcome) Valid() bool {
 		return true
 	case BallotOutcomeExpired:
 		return true
+	case BallotOutcomeLapsed:
+		return true
 	case BallotOutcomePending:
 		return true
 	case BallotOutcomeRejected:
+		return true
+	case BallotOutcomeReturned:
+		return true
+	case BallotOutcomeRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompressionBits.
+const (
+	N10 CompressionBits = 10
+	N16 CompressionBits = 16
+	N8  CompressionBits = 8
+)
+
+// Valid indicates whether the value is a known member of the CompressionBits enum.
+func (e CompressionBits) Valid() bool {
+	switch e {
+	case N10:
+		return true
+	case N16:
+		return true
+	case N8:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CompressionCodec.
+const (
+	Bf16  CompressionCodec = "bf16"
+	Fp16  CompressionCodec = "fp16"
+	Int8  CompressionCodec = "int8"
+	Randk CompressionCodec = "randk"
+	Topk  CompressionCodec = "topk"
+)
+
+// Valid indicates whether the value is a known member of the CompressionCodec enum.
+func (e CompressionCodec) Valid() bool {
+	switch e {
+	case Bf16:
+		return true
+	case Fp16:
+		return true
+	case Int8:
+		return true
+	case Randk:
+		return true
+	case Topk:
 		return true
 	default:
 		return false
@@ -65,19 +125,19 @@ func (e BallotOutcome) Valid() bool {
 
 // Defines values for Environment.
 const (
-	Dev        Environment = "dev"
-	Production Environment = "production"
-	Staging    Environment = "staging"
+	EnvironmentDev        Environment = "dev"
+	EnvironmentProduction Environment = "production"
+	EnvironmentStaging    Environment = "staging"
 )
 
 // Valid indicates whether the value is a known member of the Environment enum.
 func (e Environment) Valid() bool {
 	switch e {
-	case Dev:
+	case EnvironmentDev:
 		return true
-	case Production:
+	case EnvironmentProduction:
 		return true
-	case Staging:
+	case EnvironmentStaging:
 		return true
 	default:
 		return false
@@ -145,6 +205,7 @@ func (e ModelSpecTrainer) Valid() bool {
 const (
 	PlannedKindPolicy    PlannedKind = "policy"
 	PlannedKindPromotion PlannedKind = "promotion"
+	PlannedKindRestore   PlannedKind = "restore"
 )
 
 // Valid indicates whether the value is a known member of the PlannedKind enum.
@@ -153,6 +214,8 @@ func (e PlannedKind) Valid() bool {
 	case PlannedKindPolicy:
 		return true
 	case PlannedKindPromotion:
+		return true
+	case PlannedKindRestore:
 		return true
 	default:
 		return false
@@ -231,6 +294,27 @@ func (e Purpose) Valid() bool {
 	case PurposeStats:
 		return true
 	case PurposeTrain:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ReplicaState.
+const (
+	ReplicaStateAsked  ReplicaState = "asked"
+	ReplicaStateFailed ReplicaState = "failed"
+	ReplicaStateHeld   ReplicaState = "held"
+)
+
+// Valid indicates whether the value is a known member of the ReplicaState enum.
+func (e ReplicaState) Valid() bool {
+	switch e {
+	case ReplicaStateAsked:
+		return true
+	case ReplicaStateFailed:
+		return true
+	case ReplicaStateHeld:
 		return true
 	default:
 		return false
@@ -468,12 +552,36 @@ func (e WorkKind) Valid() bool {
 	}
 }
 
+// Defines values for EnvironmentQuery.
+const (
+	EnvironmentQueryDev        EnvironmentQuery = "dev"
+	EnvironmentQueryProduction EnvironmentQuery = "production"
+	EnvironmentQueryStaging    EnvironmentQuery = "staging"
+)
+
+// Valid indicates whether the value is a known member of the EnvironmentQuery enum.
+func (e EnvironmentQuery) Valid() bool {
+	switch e {
+	case EnvironmentQueryDev:
+		return true
+	case EnvironmentQueryProduction:
+		return true
+	case EnvironmentQueryStaging:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ListApprovalsParamsState.
 const (
 	ListApprovalsParamsStateApproved ListApprovalsParamsState = "approved"
 	ListApprovalsParamsStateExpired  ListApprovalsParamsState = "expired"
+	ListApprovalsParamsStateLapsed   ListApprovalsParamsState = "lapsed"
 	ListApprovalsParamsStatePending  ListApprovalsParamsState = "pending"
 	ListApprovalsParamsStateRejected ListApprovalsParamsState = "rejected"
+	ListApprovalsParamsStateReturned ListApprovalsParamsState = "returned"
+	ListApprovalsParamsStateRevoked  ListApprovalsParamsState = "revoked"
 )
 
 // Valid indicates whether the value is a known member of the ListApprovalsParamsState enum.
@@ -483,9 +591,78 @@ func (e ListApprovalsParamsState) Valid() bool {
 		return true
 	case ListApprovalsParamsStateExpired:
 		return true
+	case ListApprovalsParamsStateLapsed:
+		return true
 	case ListApprovalsParamsStatePending:
 		return true
 	case ListApprovalsParamsStateRejected:
+		return true
+	case ListApprovalsParamsStateReturned:
+		return true
+	case ListApprovalsParamsStateRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetModelBundleParamsEnvironment.
+const (
+	GetModelBundleParamsEnvironmentDev        GetModelBundleParamsEnvironment = "dev"
+	GetModelBundleParamsEnvironmentProduction GetModelBundleParamsEnvironment = "production"
+	GetModelBundleParamsEnvironmentStaging    GetModelBundleParamsEnvironment = "staging"
+)
+
+// Valid indicates whether the value is a known member of the GetModelBundleParamsEnvironment enum.
+func (e GetModelBundleParamsEnvironment) Valid() bool {
+	switch e {
+	case GetModelBundleParamsEnvironmentDev:
+		return true
+	case GetModelBundleParamsEnvironmentProduction:
+		return true
+	case GetModelBundleParamsEnvironmentStaging:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetModelBundleParamsAbout.
+const (
+	GetModelBundleParamsAboutFiles    GetModelBundleParamsAbout = "files"
+	GetModelBundleParamsAboutManifest GetModelBundleParamsAbout = "manifest"
+	GetModelBundleParamsAboutPackage  GetModelBundleParamsAbout = "package"
+)
+
+// Valid indicates whether the value is a known member of the GetModelBundleParamsAbout enum.
+func (e GetModelBundleParamsAbout) Valid() bool {
+	switch e {
+	case GetModelBundleParamsAboutFiles:
+		return true
+	case GetModelBundleParamsAboutManifest:
+		return true
+	case GetModelBundleParamsAboutPackage:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DownloadModelParamsEnvironment.
+const (
+	DownloadModelParamsEnvironmentDev        DownloadModelParamsEnvironment = "dev"
+	DownloadModelParamsEnvironmentProduction DownloadModelParamsEnvironment = "production"
+	DownloadModelParamsEnvironmentStaging    DownloadModelParamsEnvironment = "staging"
+)
+
+// Valid indicates whether the value is a known member of the DownloadModelParamsEnvironment enum.
+func (e DownloadModelParamsEnvironment) Valid() bool {
+	switch e {
+	case DownloadModelParamsEnvironmentDev:
+		return true
+	case DownloadModelParamsEnvironmentProduction:
+		return true
+	case DownloadModelParamsEnvironmentStaging:
 		return true
 	default:
 		return false
@@ -494,19 +671,40 @@ func (e ListApprovalsParamsState) Valid() bool {
 
 // Defines values for DownloadModelParamsPart.
 const (
-	Card     DownloadModelParamsPart = "card"
-	Manifest DownloadModelParamsPart = "manifest"
-	Weights  DownloadModelParamsPart = "weights"
+	DownloadModelParamsPartCard     DownloadModelParamsPart = "card"
+	DownloadModelParamsPartConfig   DownloadModelParamsPart = "config"
+	DownloadModelParamsPartManifest DownloadModelParamsPart = "manifest"
+	DownloadModelParamsPartWeights  DownloadModelParamsPart = "weights"
 )
 
 // Valid indicates whether the value is a known member of the DownloadModelParamsPart enum.
 func (e DownloadModelParamsPart) Valid() bool {
 	switch e {
-	case Card:
+	case DownloadModelParamsPartCard:
 		return true
-	case Manifest:
+	case DownloadModelParamsPartConfig:
 		return true
-	case Weights:
+	case DownloadModelParamsPartManifest:
+		return true
+	case DownloadModelParamsPartWeights:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GetEvidenceParamsPart.
+const (
+	Bundle GetEvidenceParamsPart = "bundle"
+	Pack   GetEvidenceParamsPart = "pack"
+)
+
+// Valid indicates whether the value is a known member of the GetEvidenceParamsPart enum.
+func (e GetEvidenceParamsPart) Valid() bool {
+	switch e {
+	case Bundle:
+		return true
+	case Pack:
 		return true
 	default:
 		return false
@@ -558,6 +756,79 @@ type ActionAccepted struct {
 	WorkflowID string `json:"workflow_id"`
 }
 
+// AdaptiveClip moves the clipping norm to a quantile of the norms of the updates, by a noised count of those within it; for unit site. clip_norm is what the first round clips to, 0.1 if absent
+type AdaptiveClip struct {
+	// CountNoise standard deviation of the noise on a group's count, in sites; a twentieth of the group and at least the noise multiplier if absent
+	CountNoise float64 `json:"count_noise,omitempty,omitzero"`
+
+	// Quantile of the norms, above 0 and below 1; the norm stays as it is if absent
+	Quantile float64 `json:"quantile,omitempty,omitzero"`
+
+	// Rate of the geometric step; 0.2 if absent
+	Rate float64 `json:"rate,omitempty,omitzero"`
+}
+
+// Alias defines model for Alias.
+type Alias struct {
+	// Action promotion that moved it
+	Action      string      `json:"action,omitempty,omitzero"`
+	Actor       string      `json:"actor"`
+	Alias       AliasName   `json:"alias"`
+	At          time.Time   `json:"at"`
+	Environment Environment `json:"environment"`
+
+	// ModelID of a tenant, model, feature, site or region
+	ModelID Name   `json:"model_id"`
+	Package Digest `json:"package"`
+
+	// Previous package that it named before; absent at first
+	Previous string `json:"previous,omitempty,omitzero"`
+
+	// Sequence counts the moves of this alias
+	Sequence int64 `json:"sequence"`
+
+	// Statement digest of the bundle that moved it
+	Statement string `json:"statement"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant  Name `json:"tenant"`
+	Version int  `json:"version"`
+}
+
+// AliasList defines model for AliasList.
+type AliasList struct {
+	Items     []Alias `json:"items"`
+	Simulated bool    `json:"simulated,omitempty,omitzero"`
+}
+
+// AliasMove defines model for AliasMove.
+type AliasMove struct {
+	// Bundle JSON text of a Sigstore bundle v0.3 with one DSSE signature
+	Bundle  BundleText `json:"bundle"`
+	Version int        `json:"version"`
+}
+
+// AliasName defines model for AliasName.
+type AliasName = string
+
+// ApprovalRules rules of ballots; absent means a day to begin, escalation at half the time, and the glass for owner, on-call and security
+type ApprovalRules struct {
+	// BarTrainer whoever trained a version may not approve it
+	BarTrainer    bool  `json:"barTrainer,omitempty,omitzero"`
+	DecideSeconds int64 `json:"decideSeconds,omitempty,omitzero"`
+
+	// EscalatePercent of the time to decide; 0 never
+	EscalatePercent int   `json:"escalatePercent,omitempty,omitzero"`
+	ExecuteSeconds  int64 `json:"executeSeconds,omitempty,omitzero"`
+	GlassRoles      Roles `json:"glassRoles,omitempty,omitzero"`
+
+	// HoldRisk risk from which it holds
+	HoldRisk int `json:"holdRisk,omitempty,omitzero"`
+
+	// HoldSeconds cool-down after approval
+	HoldSeconds int64 `json:"holdSeconds,omitempty,omitzero"`
+}
+
 // Approver defines model for Approver.
 type Approver struct {
 	Key  Digest `json:"key"`
@@ -589,26 +860,69 @@ type ApproverRequest struct {
 
 // Ballot defines model for Ballot.
 type Ballot struct {
-	Approvers   []Approver    `json:"approvers"`
-	Environment string        `json:"environment"`
-	ExpiresAt   time.Time     `json:"expires_at"`
-	ID          ID            `json:"id"`
-	Kind        string        `json:"kind"`
-	Need        int           `json:"need"`
-	Nonce       string        `json:"nonce"`
-	OpenedAt    time.Time     `json:"opened_at"`
-	Outcome     BallotOutcome `json:"outcome"`
-	PlanDigest  Digest        `json:"plan_digest"`
-	Refused     []Vote        `json:"refused"`
-	Requester   string        `json:"requester"`
-	Risk        int           `json:"risk"`
-	Roles       Roles         `json:"roles"`
-	Simulated   bool          `json:"simulated,omitempty,omitzero"`
-	Summary     string        `json:"summary"`
+	Approvers []Approver `json:"approvers"`
+
+	// BegunAt when the approval was used
+	BegunAt     time.Time `json:"begun_at,omitempty,omitzero"`
+	DecidedAt   time.Time `json:"decided_at,omitempty,omitzero"`
+	Environment string    `json:"environment"`
+	Escalated   bool      `json:"escalated,omitempty,omitzero"`
+
+	// EscalatesAt when other roles are asked
+	EscalatesAt time.Time `json:"escalates_at,omitempty,omitzero"`
+	Evidence    []Exhibit `json:"evidence,omitempty,omitzero"`
+
+	// ExecuteBy an approved action that has not begun then never will
+	ExecuteBy time.Time `json:"execute_by,omitempty,omitzero"`
+
+	// ExecuteFrom end of the cool-down
+	ExecuteFrom time.Time `json:"execute_from,omitempty,omitzero"`
+	ExpiresAt   time.Time `json:"expires_at"`
+
+	// Glass one person broke the glass; see the review
+	Glass      bool   `json:"glass,omitempty,omitzero"`
+	GlassRoles Roles  `json:"glass_roles,omitempty,omitzero"`
+	ID         ID     `json:"id"`
+	Kind       string `json:"kind"`
+
+	// Missing seats that nobody fills yet
+	Missing  int           `json:"missing,omitempty,omitzero"`
+	Need     int           `json:"need"`
+	Nonce    string        `json:"nonce"`
+	OpenedAt time.Time     `json:"opened_at"`
+	Outcome  BallotOutcome `json:"outcome"`
+
+	// Overdue a review that should have been signed off by now
+	Overdue    bool   `json:"overdue,omitempty,omitzero"`
+	PlanDigest Digest `json:"plan_digest"`
+	Refused    []Vote `json:"refused"`
+
+	// Request the exact text that was asked; shown by getApproval only
+	Request string `json:"request,omitempty,omitzero"`
+
+	// RequestDigest its SHA-256, which a vote names; shown by getApproval only
+	RequestDigest string `json:"request_digest,omitempty,omitzero"`
+	Requester     string `json:"requester"`
+
+	// ReviewOf the action whose broken glass this ballot reviews
+	ReviewOf string `json:"review_of,omitempty,omitzero"`
+	Risk     int    `json:"risk"`
+	Roles    Roles  `json:"roles"`
+
+	// Seats the roles that may fill each seat now
+	Seats     []Roles `json:"seats,omitempty,omitzero"`
+	Simulated bool    `json:"simulated,omitempty,omitzero"`
+	Summary   string  `json:"summary"`
 
 	// Tenant of a tenant, model, feature, site or region
 	Tenant Name   `json:"tenant"`
 	Votes  []Vote `json:"votes"`
+
+	// Withdrawn votes that counted and count no more, and those that took them back
+	Withdrawn []Vote `json:"withdrawn,omitempty,omitzero"`
+
+	// You whether the caller may decide
+	You Voter `json:"you,omitempty,omitzero"`
 }
 
 // BallotOutcome defines model for Ballot.Outcome.
@@ -626,11 +940,30 @@ type BundleText = string
 
 // Checkpoint defines model for Checkpoint.
 type Checkpoint struct {
+	// Note the checkpoint as a C2SP signed note
 	Note   string `json:"note,omitempty,omitzero"`
 	Origin string `json:"origin"`
 	Root   Digest `json:"root"`
 	Size   int64  `json:"size"`
 }
+
+// Compression how updates of train rounds get smaller on their way, and less exact; they travel whole if absent. What does not add up under masks is refused with secure aggregation
+type Compression struct {
+	// Bits of a coordinate under secure aggregation; a whole element of the ring if absent
+	Bits CompressionBits `json:"bits,omitempty,omitzero"`
+
+	// Codec fp16, bf16, int8 and topk with secure.mode off only; whole F32 if absent
+	Codec CompressionCodec `json:"codec,omitempty,omitzero"`
+
+	// ShareBp topk, randk: coordinates that are sent, in basis points; 1000 if absent
+	ShareBp int `json:"share_bp,omitempty,omitzero"`
+}
+
+// CompressionBits of a coordinate under secure aggregation; a whole element of the ring if absent
+type CompressionBits int
+
+// CompressionCodec fp16, bf16, int8 and topk with secure.mode off only; whole F32 if absent
+type CompressionCodec string
 
 // Consent defines model for Consent.
 type Consent struct {
@@ -639,6 +972,57 @@ type Consent struct {
 	Purposes    []Purpose `json:"purposes"`
 	RecordedAt  time.Time `json:"recorded_at"`
 	WithdrawnAt time.Time `json:"withdrawn_at,omitempty,omitzero"`
+}
+
+// Consistency defines model for Consistency.
+type Consistency struct {
+	From     int64    `json:"from"`
+	FromRoot Digest   `json:"from_root"`
+	Hashes   []Digest `json:"hashes"`
+	To       int64    `json:"to"`
+	ToRoot   Digest   `json:"to_root"`
+}
+
+// Delegation defines model for Delegation.
+type Delegation struct {
+	// Environments absent means all
+	Environments []string  `json:"environments,omitempty,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at"`
+	From         string    `json:"from"`
+	ID           Digest    `json:"id"`
+	Key          Digest    `json:"key"`
+
+	// Kinds of action; absent means all
+	Kinds []string `json:"kinds,omitempty,omitzero"`
+
+	// MaxRisk absent means any
+	MaxRisk int `json:"max_risk,omitempty,omitzero"`
+
+	// Nonce a revocation names it
+	Nonce     string    `json:"nonce,omitempty,omitzero"`
+	NotBefore time.Time `json:"not_before"`
+	Reason    string    `json:"reason"`
+	RevokedAt time.Time `json:"revoked_at,omitempty,omitzero"`
+
+	// Role of the approver
+	Role      string `json:"role"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	To        string `json:"to"`
+}
+
+// DelegationList defines model for DelegationList.
+type DelegationList struct {
+	Items     []Delegation `json:"items"`
+	Simulated bool         `json:"simulated,omitempty,omitzero"`
+}
+
+// DelegationRevocation defines model for DelegationRevocation.
+type DelegationRevocation struct {
+	// Bundle JSON text of a Sigstore bundle v0.3 with one DSSE signature
+	Bundle BundleText `json:"bundle,omitempty,omitzero"`
+
+	// Reason of an administrator without a bundle
+	Reason string `json:"reason,omitempty,omitzero"`
 }
 
 // Descriptor defines model for Descriptor.
@@ -687,6 +1071,12 @@ type Evidence struct {
 	// Region of a tenant, model, feature, site or region
 	Region   Name  `json:"region"`
 	Snapshot int64 `json:"snapshot"`
+}
+
+// Exhibit defines model for Exhibit.
+type Exhibit struct {
+	Digest Digest `json:"digest"`
+	Name   string `json:"name"`
 }
 
 // Feature defines model for Feature.
@@ -863,7 +1253,7 @@ type ModelSpec struct {
 	// Classes 2 if absent
 	Classes int `json:"classes,omitempty,omitzero"`
 
-	// Hidden units of the hidden layer, mlp only; 16 if absent
+	// Hidden units of the hidden layer; none for logistic, at most 4096 for mlp, 16 if absent there
 	Hidden int `json:"hidden,omitempty,omitzero"`
 
 	// Inputs columns of a row; counted from the features' schemas if absent
@@ -878,8 +1268,9 @@ type ModelSpecTrainer string
 
 // ModelVersion defines model for ModelVersion.
 type ModelVersion struct {
-	Bundle  Descriptor `json:"bundle"`
-	Metrics Metrics    `json:"metrics"`
+	Bundle      Descriptor `json:"bundle"`
+	FilesBundle Descriptor `json:"files_bundle,omitempty,omitzero"`
+	Metrics     Metrics    `json:"metrics"`
 
 	// ModelID of a tenant, model, feature, site or region
 	ModelID      Name       `json:"model_id"`
@@ -888,6 +1279,7 @@ type ModelVersion struct {
 	Repository   string     `json:"repository"`
 	Round        int        `json:"round,omitempty,omitzero"`
 	Run          ID         `json:"run,omitempty,omitzero"`
+	Signature    Descriptor `json:"signature,omitempty,omitzero"`
 
 	// Simulated made by or for a simulated caller: it is never promoted to production
 	Simulated bool `json:"simulated,omitempty,omitzero"`
@@ -923,6 +1315,9 @@ type PlannedKind string
 
 // PolicyDocument defines model for PolicyDocument.
 type PolicyDocument struct {
+	// Approvals rules of ballots; absent means a day to begin, escalation at half the time, and the glass for owner, on-call and security
+	Approvals ApprovalRules `json:"approvals,omitempty,omitzero"`
+
 	// Revision higher than the one in force
 	Revision int64        `json:"revision"`
 	Rules    []PolicyRule `json:"rules"`
@@ -990,6 +1385,9 @@ type PolicyWeights struct {
 
 // Privacy how much the result may tell of one unit; nothing is noised if absent
 type Privacy struct {
+	// Adaptive moves the clipping norm to a quantile of the norms of the updates, by a noised count of those within it; for unit site. clip_norm is what the first round clips to, 0.1 if absent
+	Adaptive AdaptiveClip `json:"adaptive,omitempty,omitzero"`
+
 	// ClipNorm 1 if absent
 	ClipNorm float64 `json:"clip_norm,omitempty,omitzero"`
 
@@ -1101,24 +1499,137 @@ type PublicKey = string
 // Purpose defines model for Purpose.
 type Purpose string
 
+// ReasonRequest defines model for ReasonRequest.
+type ReasonRequest struct {
+	Reason string `json:"reason"`
+}
+
+// RecoveryPoint defines model for RecoveryPoint.
+type RecoveryPoint struct {
+	Action ID        `json:"action"`
+	Actor  string    `json:"actor"`
+	At     time.Time `json:"at"`
+
+	// Bundle JSON text of a Sigstore bundle v0.3 with one DSSE signature
+	Bundle BundleText `json:"bundle,omitempty,omitzero"`
+	Digest Digest     `json:"digest"`
+	Items  int        `json:"items"`
+
+	// Point a document that is passed on as it is; a registered schema is at most 64 KiB
+	Point     JSON   `json:"point,omitempty,omitzero"`
+	Previous  Digest `json:"previous,omitempty,omitzero"`
+	Reason    string `json:"reason,omitempty,omitzero"`
+	Sequence  int64  `json:"sequence"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	Snapshot  int64  `json:"snapshot"`
+}
+
+// RecoveryPointPage defines model for RecoveryPointPage.
+type RecoveryPointPage struct {
+	Items     []RecoveryPoint `json:"items"`
+	Next      string          `json:"next,omitempty,omitzero"`
+	Simulated bool            `json:"simulated,omitempty,omitzero"`
+}
+
+// RecoveryPointRequest defines model for RecoveryPointRequest.
+type RecoveryPointRequest struct {
+	Reason string `json:"reason,omitempty,omitzero"`
+}
+
 // Regions defines model for Regions.
 type Regions = []Name
+
+// Replica defines model for Replica.
+type Replica struct {
+	AskedAt time.Time `json:"asked_at"`
+
+	// Cause why it failed
+	Cause     string    `json:"cause,omitempty,omitzero"`
+	CheckedAt time.Time `json:"checked_at,omitempty,omitzero"`
+	Layers    int       `json:"layers"`
+
+	// Referrers signatures and statements that are attached there
+	Referrers int `json:"referrers"`
+
+	// Region of a tenant, model, feature, site or region
+	Region Name `json:"region"`
+
+	// Registry base URL that the region's runtimes pull from
+	Registry  string `json:"registry"`
+	SizeBytes int64  `json:"size_bytes"`
+
+	// State held: copied, and read back and verified at the far end
+	State     ReplicaState `json:"state"`
+	Statement Digest       `json:"statement,omitempty,omitzero"`
+}
+
+// ReplicaState held: copied, and read back and verified at the far end
+type ReplicaState string
+
+// ReplicaList defines model for ReplicaList.
+type ReplicaList struct {
+	Items []Replica `json:"items"`
+
+	// ModelID of a tenant, model, feature, site or region
+	ModelID   Name   `json:"model_id"`
+	Package   Digest `json:"package"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	Version   int    `json:"version"`
+}
+
+// ReplicationAccepted defines model for ReplicationAccepted.
+type ReplicationAccepted struct {
+	// ModelID of a tenant, model, feature, site or region
+	ModelID Name `json:"model_id"`
+
+	// Regions to which one was started
+	Regions   []Name `json:"regions"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	StatusURL string `json:"status_url"`
+	TraceID   string `json:"trace_id"`
+	Version   int    `json:"version"`
+}
+
+// ReplicationRequest defines model for ReplicationRequest.
+type ReplicationRequest struct {
+	Regions Regions `json:"regions,omitempty,omitzero"`
+	Version int     `json:"version"`
+}
+
+// RestoreRequest defines model for RestoreRequest.
+type RestoreRequest struct {
+	Apply      bool   `json:"apply,omitempty,omitzero"`
+	PlanDigest Digest `json:"plan_digest,omitempty,omitzero"`
+}
 
 // Roles defines model for Roles.
 type Roles = []string
 
+// RollbackRequest defines model for RollbackRequest.
+type RollbackRequest struct {
+	Apply       bool        `json:"apply,omitempty,omitzero"`
+	Environment Environment `json:"environment"`
+	PlanDigest  Digest      `json:"plan_digest,omitempty,omitzero"`
+	Regions     Regions     `json:"regions,omitempty,omitzero"`
+}
+
 // Round defines model for Round.
 type Round struct {
-	Cause     string        `json:"cause,omitempty,omitzero"`
-	EndedAt   time.Time     `json:"ended_at,omitempty,omitzero"`
-	Kind      RoundKind     `json:"kind"`
-	Manifest  Digest        `json:"manifest,omitempty,omitzero"`
-	Metrics   Metrics       `json:"metrics"`
-	Number    int           `json:"number"`
-	Regions   []RoundRegion `json:"regions"`
-	StartedAt time.Time     `json:"started_at"`
-	Status    RoundStatus   `json:"status"`
-	Weights   Digest        `json:"weights,omitempty,omitzero"`
+	Cause string `json:"cause,omitempty,omitzero"`
+
+	// Clip norm that the updates were clipped to, of a round that is over in a run whose norm adapts
+	Clip       float64       `json:"clip,omitempty,omitzero"`
+	EndedAt    time.Time     `json:"ended_at,omitempty,omitzero"`
+	Kind       RoundKind     `json:"kind"`
+	Manifest   Digest        `json:"manifest,omitempty,omitzero"`
+	Metrics    Metrics       `json:"metrics"`
+	Number     int           `json:"number"`
+	Provenance Digest        `json:"provenance,omitempty,omitzero"`
+	Regions    []RoundRegion `json:"regions"`
+	StartedAt  time.Time     `json:"started_at"`
+	Statement  Digest        `json:"statement,omitempty,omitzero"`
+	Status     RoundStatus   `json:"status"`
+	Weights    Digest        `json:"weights,omitempty,omitzero"`
 }
 
 // RoundKind defines model for Round.Kind.
@@ -1198,6 +1709,9 @@ type RunParams struct {
 
 	// Bounds public [low, high] of every column: the normalisation, in the place of a statistics round
 	Bounds [][]float64 `json:"bounds,omitempty,omitzero"`
+
+	// Compression how updates of train rounds get smaller on their way, and less exact; they travel whole if absent. What does not add up under masks is refused with secure aggregation
+	Compression Compression `json:"compression,omitempty,omitzero"`
 
 	// DeadlineSeconds of a stage; 60 if absent
 	DeadlineSeconds int `json:"deadline_seconds,omitempty,omitzero"`
@@ -1360,7 +1874,9 @@ type Strategy struct {
 
 	// BucketSites sites a bucket under secure aggregation; 3 if absent
 	BucketSites int `json:"bucket_sites,omitempty,omitzero"`
-	Buffer      int `json:"buffer,omitempty,omitzero"`
+
+	// Buffer fedbuff: sites that are ready before a step is taken, at least the quorum; 10 if absent
+	Buffer int `json:"buffer,omitempty,omitzero"`
 
 	// Byzantine how many vectors may be lies
 	Byzantine int `json:"byzantine,omitempty,omitzero"`
@@ -1369,13 +1885,15 @@ type Strategy struct {
 	Keep int `json:"keep,omitempty,omitzero"`
 
 	// MaxNorm norm_bound; 1 if absent
-	MaxNorm      float64 `json:"max_norm,omitempty,omitzero"`
-	MaxStaleness int     `json:"max_staleness,omitempty,omitzero"`
+	MaxNorm float64 `json:"max_norm,omitempty,omitzero"`
+
+	// MaxStaleness fedbuff: steps of the server after which an update is refused; 20 if absent
+	MaxStaleness int `json:"max_staleness,omitempty,omitzero"`
 
 	// Momentum fedavgm; 0.9 if absent
 	Momentum float64 `json:"momentum,omitempty,omitzero"`
 
-	// Name fedavg if absent; fedbuff is refused
+	// Name fedavg if absent
 	Name StrategyName `json:"name,omitempty,omitzero"`
 
 	// ProximalMu fedprox; 0.01 if absent
@@ -1394,7 +1912,7 @@ type Strategy struct {
 	Trim float64 `json:"trim,omitempty,omitzero"`
 }
 
-// StrategyName fedavg if absent; fedbuff is refused
+// StrategyName fedavg if absent
 type StrategyName string
 
 // StrategyRule mean if absent
@@ -1417,6 +1935,9 @@ type SubmissionRequest struct {
 
 	// Examples rows trained on
 	Examples int64 `json:"examples"`
+
+	// From in a plain round of a buffered run: the train round whose weights a late update started from; absent for the one that it is sent in
+	From int `json:"from,omitempty,omitzero"`
 
 	// Message JSON text of a message of the secure aggregation protocol
 	Message string      `json:"message,omitempty,omitzero"`
@@ -1444,7 +1965,19 @@ type Vote struct {
 	Approve  bool      `json:"approve"`
 	Approver string    `json:"approver"`
 	At       time.Time `json:"at"`
-	Reason   string    `json:"reason,omitempty,omitzero"`
+
+	// Bundle digest of the signed bundle
+	Bundle string `json:"bundle,omitempty,omitzero"`
+
+	// Decision approve, reject, request-changes, revoke or break-glass
+	Decision string `json:"decision,omitempty,omitzero"`
+
+	// Delegation the statement by which they do
+	Delegation string `json:"delegation,omitempty,omitzero"`
+
+	// OnBehalfOf the approver whose seat a delegate fills
+	OnBehalfOf string `json:"on_behalf_of,omitempty,omitzero"`
+	Reason     string `json:"reason,omitempty,omitzero"`
 
 	// Refused why it does not count
 	Refused   string `json:"refused,omitempty,omitzero"`
@@ -1456,6 +1989,16 @@ type Vote struct {
 type VoteRequest struct {
 	// Bundle JSON text of a Sigstore bundle v0.3 with one DSSE signature
 	Bundle BundleText `json:"bundle"`
+}
+
+// Voter whether the caller may decide
+type Voter struct {
+	// Because why not
+	Because   string `json:"because,omitempty,omitzero"`
+	CanDecide bool   `json:"can_decide"`
+
+	// OnBehalfOf the approver for whom they may
+	OnBehalfOf string `json:"on_behalf_of,omitempty,omitzero"`
 }
 
 // Work defines model for Work.
@@ -1494,8 +2037,14 @@ type WorkList struct {
 	Items []Work `json:"items"`
 }
 
+// AliasQuery defines model for AliasQuery.
+type AliasQuery = AliasName
+
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// EnvironmentQuery defines model for EnvironmentQuery.
+type EnvironmentQuery string
 
 // IDPath defines model for IdPath.
 type IDPath = ID
@@ -1508,6 +2057,9 @@ type Limit = int
 
 // ModelPath of a tenant, model, feature, site or region
 type ModelPath = Name
+
+// SequencePath defines model for SequencePath.
+type SequencePath = int64
 
 // TenantPath of a tenant, model, feature, site or region
 type TenantPath = Name
@@ -1525,6 +2077,9 @@ type WaitSeconds = int
 type ListApprovalsParams struct {
 	State ListApprovalsParamsState `form:"state,omitempty" json:"state,omitempty,omitzero"`
 
+	// Mine only those that wait for the caller, in person or as a delegate; each item says under `you` whether they may decide and why not
+	Mine bool `form:"mine,omitempty" json:"mine,omitempty,omitzero"`
+
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 
@@ -1538,6 +2093,9 @@ type ListApprovalsParamsState string
 
 // GetApprovalParams defines parameters for GetApproval.
 type GetApprovalParams struct {
+	// Link token of a deep link
+	Link string `form:"link,omitempty" json:"link,omitempty,omitzero"`
+
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
@@ -1549,6 +2107,12 @@ type CastVoteParams struct {
 
 	// IdempotencyKey required with a token; a simulated caller may leave it out
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetVoteParams defines parameters for GetVote.
+type GetVoteParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
 // ListApproversParams defines parameters for ListApprovers.
@@ -1566,6 +2130,24 @@ type AddApproverParams struct {
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// RevokeApproverParams defines parameters for RevokeApprover.
+type RevokeApproverParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// AuditConsistencyParams defines parameters for AuditConsistency.
+type AuditConsistencyParams struct {
+	// From size of the tree that is known
+	From int64 `form:"from" json:"from"`
+
+	// To size of the later tree; the newest if absent
+	To int64 `form:"to,omitempty" json:"to,omitempty,omitzero"`
+}
+
 // AuditLeavesParams defines parameters for AuditLeaves.
 type AuditLeavesParams struct {
 	From  int64 `form:"from,omitempty" json:"from,omitempty,omitzero"`
@@ -1581,6 +2163,30 @@ type AuditProofParams struct {
 
 	// Size of the tree; the newest if absent
 	Size int64 `form:"size,omitempty" json:"size,omitempty,omitzero"`
+}
+
+// ListDelegationsParams defines parameters for ListDelegations.
+type ListDelegationsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// AddDelegationParams defines parameters for AddDelegation.
+type AddDelegationParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// RevokeDelegationParams defines parameters for RevokeDelegation.
+type RevokeDelegationParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // RegisterFeatureParams defines parameters for RegisterFeature.
@@ -1614,11 +2220,13 @@ type ListModelsParams struct {
 
 // UploadModelMultipartBody defines parameters for UploadModel.
 type UploadModelMultipartBody struct {
-	Bundle   openapi_types.File `json:"bundle"`
-	Card     openapi_types.File `json:"card,omitempty,omitzero"`
-	Config   openapi_types.File `json:"config,omitempty,omitzero"`
-	Manifest openapi_types.File `json:"manifest"`
-	Weights  openapi_types.File `json:"weights"`
+	Bundle    openapi_types.File `json:"bundle"`
+	Card      openapi_types.File `json:"card,omitempty,omitzero"`
+	Config    openapi_types.File `json:"config,omitempty,omitzero"`
+	Manifest  openapi_types.File `json:"manifest"`
+	Oms       openapi_types.File `json:"oms"`
+	Signature openapi_types.File `json:"signature"`
+	Weights   openapi_types.File `json:"weights,omitempty,omitzero"`
 }
 
 // UploadModelParams defines parameters for UploadModel.
@@ -1630,10 +2238,35 @@ type UploadModelParams struct {
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// PutModelFileParams defines parameters for PutModelFile.
+type PutModelFileParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
 // GetModelParams defines parameters for GetModel.
 type GetModelParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// ListAliasesParams defines parameters for ListAliases.
+type ListAliasesParams struct {
+	// At now if absent
+	At      time.Time `form:"at,omitempty" json:"at,omitempty,omitzero"`
+	History bool      `form:"history,omitempty" json:"history,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// MoveAliasParams defines parameters for MoveAlias.
+type MoveAliasParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // GetModelBundleParams defines parameters for GetModelBundle.
@@ -1641,25 +2274,74 @@ type GetModelBundleParams struct {
 	// Version the newest if absent
 	Version VersionQuery `form:"version,omitempty" json:"version,omitempty,omitzero"`
 
+	// Alias the version that this alias names
+	Alias AliasQuery `form:"alias,omitempty" json:"alias,omitempty,omitzero"`
+
+	// Environment of the alias
+	Environment GetModelBundleParamsEnvironment `form:"environment,omitempty" json:"environment,omitempty,omitzero"`
+	About       GetModelBundleParamsAbout       `form:"about,omitempty" json:"about,omitempty,omitzero"`
+
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
+
+// GetModelBundleParamsEnvironment defines parameters for GetModelBundle.
+type GetModelBundleParamsEnvironment string
+
+// GetModelBundleParamsAbout defines parameters for GetModelBundle.
+type GetModelBundleParamsAbout string
 
 // DownloadModelParams defines parameters for DownloadModel.
 type DownloadModelParams struct {
 	// Version the newest if absent
-	Version VersionQuery            `form:"version,omitempty" json:"version,omitempty,omitzero"`
-	Part    DownloadModelParamsPart `form:"part,omitempty" json:"part,omitempty,omitzero"`
+	Version VersionQuery `form:"version,omitempty" json:"version,omitempty,omitzero"`
+
+	// Alias the version that this alias names
+	Alias AliasQuery `form:"alias,omitempty" json:"alias,omitempty,omitzero"`
+
+	// Environment of the alias
+	Environment DownloadModelParamsEnvironment `form:"environment,omitempty" json:"environment,omitempty,omitzero"`
+	Part        DownloadModelParamsPart        `form:"part,omitempty" json:"part,omitempty,omitzero"`
 
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
+
+// DownloadModelParamsEnvironment defines parameters for DownloadModel.
+type DownloadModelParamsEnvironment string
 
 // DownloadModelParamsPart defines parameters for DownloadModel.
 type DownloadModelParamsPart string
 
 // PromoteModelParams defines parameters for PromoteModel.
 type PromoteModelParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// ListReplicasParams defines parameters for ListReplicas.
+type ListReplicasParams struct {
+	// Version the newest if absent
+	Version VersionQuery `form:"version,omitempty" json:"version,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// ReplicateModelParams defines parameters for ReplicateModel.
+type ReplicateModelParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// RollbackModelParams defines parameters for RollbackModel.
+type RollbackModelParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 
@@ -1710,6 +2392,57 @@ type SetPrivacyBudgetParams struct {
 
 // GetPromotionParams defines parameters for GetPromotion.
 type GetPromotionParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// GetEvidenceParams defines parameters for GetEvidence.
+type GetEvidenceParams struct {
+	Part GetEvidenceParamsPart `form:"part,omitempty" json:"part,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// GetEvidenceParamsPart defines parameters for GetEvidence.
+type GetEvidenceParamsPart string
+
+// ListRecoveryPointsParams defines parameters for ListRecoveryPoints.
+type ListRecoveryPointsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// TakeRecoveryPointParams defines parameters for TakeRecoveryPoint.
+type TakeRecoveryPointParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetRecoveryPointParams defines parameters for GetRecoveryPoint.
+type GetRecoveryPointParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// RestoreRecoveryPointParams defines parameters for RestoreRecoveryPoint.
+type RestoreRecoveryPointParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetRestoreParams defines parameters for GetRestore.
+type GetRestoreParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
@@ -1815,6 +2548,15 @@ type CastVoteJSONRequestBody = VoteRequest
 // AddApproverJSONRequestBody defines body for AddApprover for application/json ContentType.
 type AddApproverJSONRequestBody = ApproverRequest
 
+// RevokeApproverJSONRequestBody defines body for RevokeApprover for application/json ContentType.
+type RevokeApproverJSONRequestBody = ReasonRequest
+
+// AddDelegationJSONRequestBody defines body for AddDelegation for application/json ContentType.
+type AddDelegationJSONRequestBody = VoteRequest
+
+// RevokeDelegationJSONRequestBody defines body for RevokeDelegation for application/json ContentType.
+type RevokeDelegationJSONRequestBody = DelegationRevocation
+
 // RegisterFeatureJSONRequestBody defines body for RegisterFeature for application/json ContentType.
 type RegisterFeatureJSONRequestBody = FeatureRegistration
 
@@ -1824,14 +2566,29 @@ type InvokeJSONRequestBody = InvokeRequest
 // UploadModelMultipartRequestBody defines body for UploadModel for multipart/form-data ContentType.
 type UploadModelMultipartRequestBody UploadModelMultipartBody
 
+// MoveAliasJSONRequestBody defines body for MoveAlias for application/json ContentType.
+type MoveAliasJSONRequestBody = AliasMove
+
 // PromoteModelJSONRequestBody defines body for PromoteModel for application/json ContentType.
 type PromoteModelJSONRequestBody = PromotionRequest
+
+// ReplicateModelJSONRequestBody defines body for ReplicateModel for application/json ContentType.
+type ReplicateModelJSONRequestBody = ReplicationRequest
+
+// RollbackModelJSONRequestBody defines body for RollbackModel for application/json ContentType.
+type RollbackModelJSONRequestBody = RollbackRequest
 
 // ProposePolicyJSONRequestBody defines body for ProposePolicy for application/json ContentType.
 type ProposePolicyJSONRequestBody = PolicyProposal
 
 // SetPrivacyBudgetJSONRequestBody defines body for SetPrivacyBudget for application/json ContentType.
 type SetPrivacyBudgetJSONRequestBody = PrivacyBudgetRequest
+
+// TakeRecoveryPointJSONRequestBody defines body for TakeRecoveryPoint for application/json ContentType.
+type TakeRecoveryPointJSONRequestBody = RecoveryPointRequest
+
+// RestoreRecoveryPointJSONRequestBody defines body for RestoreRecoveryPoint for application/json ContentType.
+type RestoreRecoveryPointJSONRequestBody = RestoreRequest
 
 // SubmitUpdateJSONRequestBody defines body for SubmitUpdate for application/json ContentType.
 type SubmitUpdateJSONRequestBody = SubmissionRequest
@@ -1935,10 +2692,14 @@ type ClientInterface interface {
 
 	// GetApproval A ballot by the id of its action; it holds what a vote must name
 	//
+	// `request` is the exact text whose digest a vote names. Reading a ballot decides nothing, whatever link led to it: with `link`, the token of a notice, the answer is refused as `bad_link` unless the link was made here for this ballot and is not over.
+	//
 	// Corresponds with GET /approvals/{id} (the `GetApproval` operationId).
 	GetApproval(ctx context.Context, id IDPath, params *GetApprovalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CastVoteWithBody Cast a signed vote and get the ballot after it
+	//
+	// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1947,10 +2708,17 @@ type ClientInterface interface {
 
 	// CastVote Cast a signed vote and get the ballot after it
 	//
+	// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /approvals/{id}/votes (the `CastVote` operationId).
 	CastVote(ctx context.Context, id IDPath, params *CastVoteParams, body CastVoteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetVote The signed bundle of a vote, for whoever checks it without us
+	//
+	// Corresponds with GET /approvals/{id}/votes/{statement} (the `GetVote` operationId).
+	GetVote(ctx context.Context, id IDPath, statement Digest, params *GetVoteParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListApprovers Who may approve for the tenant
 	//
@@ -1971,10 +2739,29 @@ type ClientInterface interface {
 	// Corresponds with POST /approvers (the `AddApprover` operationId).
 	AddApprover(ctx context.Context, params *AddApproverParams, body AddApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// RevokeApproverWithBody Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+	RevokeApproverWithBody(ctx context.Context, name string, params *RevokeApproverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeApprover Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+	RevokeApprover(ctx context.Context, name string, params *RevokeApproverParams, body RevokeApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// AuditCheckpoint The newest checkpoint
 	//
 	// Corresponds with GET /audit/checkpoint (the `AuditCheckpoint` operationId).
 	AuditCheckpoint(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AuditConsistency The proof that the log only grew from one size to another (RFC 6962)
+	//
+	// Corresponds with GET /audit/consistency (the `AuditConsistency` operationId).
+	AuditConsistency(ctx context.Context, params *AuditConsistencyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AuditLeaves Leaves of the audit log; those of other tenants show their hash only
 	//
@@ -1985,6 +2772,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /audit/proof (the `AuditProof` operationId).
 	AuditProof(ctx context.Context, params *AuditProofParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AuditTile Hashes of the tree, 256 at a time, under the paths of C2SP tlog-tiles; never a leaf
+	//
+	// Corresponds with GET /audit/tile/{level}/{index} (the `AuditTile` operationId).
+	AuditTile(ctx context.Context, level int, index string, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetBlob What an open stage gives the site: base weights, optimiser state, its inbox
 	//
@@ -2005,6 +2797,43 @@ type ClientInterface interface {
 	//
 	// Corresponds with PUT /blobs/{digest} (the `PutBlob` operationId).
 	PutBlobWithBody(ctx context.Context, digest Digest, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDelegations Who stands in for whom
+	//
+	// Corresponds with GET /delegations (the `ListDelegations` operationId).
+	ListDelegations(ctx context.Context, params *ListDelegationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddDelegationWithBody Let another person fill your seat, for a time and a scope
+	//
+	// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /delegations (the `AddDelegation` operationId).
+	AddDelegationWithBody(ctx context.Context, params *AddDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AddDelegation Let another person fill your seat, for a time and a scope
+	//
+	// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /delegations (the `AddDelegation` operationId).
+	AddDelegation(ctx context.Context, params *AddDelegationParams, body AddDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeDelegationWithBody End a delegation, by a signed statement of whoever made it or as an administrator
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+	RevokeDelegationWithBody(ctx context.Context, id Digest, params *RevokeDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeDelegation End a delegation, by a signed statement of whoever made it or as an administrator
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+	RevokeDelegation(ctx context.Context, id Digest, params *RevokeDelegationParams, body RevokeDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RegisterFeatureWithBody Register a feature and record consent for it
 	//
@@ -2059,28 +2888,72 @@ type ClientInterface interface {
 	// Corresponds with GET /models (the `ListModels` operationId).
 	ListModels(ctx context.Context, params *ListModelsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// UploadModelWithBody Upload a signed package; nothing is kept unless its signature verifies
+	// UploadModelWithBody Upload a signed package; nothing is kept unless its signatures verify
 	//
-	// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (Sigstore bundle v0.3 over it),
-	// `weights`, then `config` and `card` when the manifest names them. The predicate of the bundle says which model of
-	// which tenant it is.
+	// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (model-package/v1 over it), `oms`
+	// (OpenSSF Model Signing over the files), `signature` (cosign over the manifest), each a Sigstore bundle v0.3; then
+	// `config`, and the files as the manifest lists them: `weights` (safetensors in canonical form), `card`. One of the
+	// latter may be left out if the caller has sent it ahead (`PUT /models/uploads/{digest}`). The predicate of the
+	// bundle says which model of which tenant it is. See docs/protocol/package.md.
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /models/upload (the `UploadModel` operationId).
 	UploadModelWithBody(ctx context.Context, params *UploadModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// PutModelFileWithBody Send a file of a package ahead, in pieces that survive a break
+	//
+	// Pieces work as for `PUT /blobs/{digest}`: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and
+	// is answered 308 with the `Range` that is kept, or 201 when the whole is. `bytes */TOTAL` asks how much that is. A
+	// file that was sent ahead is nobody else's, and is read by nobody before a package names it. Pieces that nobody
+	// goes on with are dropped after a day.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PUT /models/uploads/{digest} (the `PutModelFile` operationId).
+	PutModelFileWithBody(ctx context.Context, digest Digest, params *PutModelFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetModel A model with its versions, newest first
 	//
 	// Corresponds with GET /models/{id} (the `GetModel` operationId).
 	GetModel(ctx context.Context, id ModelPath, params *GetModelParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetModelBundle The Sigstore bundle over a version's manifest
+	// ListAliases Where the aliases of a model stand, or stood at a time, or how they moved
+	//
+	// `champion` is what an environment serves; a promotion moves it. `at` answers what was in production then. With
+	// `history`, the last hundred moves of all aliases, newest first; moves are never changed or removed.
+	//
+	// Corresponds with GET /models/{id}/aliases (the `ListAliases` operationId).
+	ListAliases(ctx context.Context, id ModelPath, params *ListAliasesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MoveAliasWithBody Move an alias by a signed statement
+	//
+	// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+	// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+	// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+	MoveAliasWithBody(ctx context.Context, id ModelPath, params *MoveAliasParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MoveAlias Move an alias by a signed statement
+	//
+	// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+	// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+	// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+	MoveAlias(ctx context.Context, id ModelPath, params *MoveAliasParams, body MoveAliasJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetModelBundle A Sigstore bundle about a version: about its package (model-package/v1), its files (OpenSSF Model Signing) or its manifest (cosign)
 	//
 	// Corresponds with GET /models/{id}/bundle (the `GetModelBundle` operationId).
 	GetModelBundle(ctx context.Context, id ModelPath, params *GetModelBundleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// DownloadModel The weights of a version, its manifest (what the bundle is about) or its card
+	// DownloadModel The weights of a version, its manifest (what the bundle is about), its card or its config
 	//
 	// Corresponds with GET /models/{id}/download (the `DownloadModel` operationId).
 	DownloadModel(ctx context.Context, id ModelPath, params *DownloadModelParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2098,6 +2971,53 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /models/{id}/promotions (the `PromoteModel` operationId).
 	PromoteModel(ctx context.Context, id ModelPath, params *PromoteModelParams, body PromoteModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListReplicas What each region's mirror holds of a version
+	//
+	// Corresponds with GET /models/{id}/replicas (the `ListReplicas` operationId).
+	ListReplicas(ctx context.Context, id ModelPath, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplicateModelWithBody Copy a version to regions' mirrors and verify it there, again where it is held
+	//
+	// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+	// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+	ReplicateModelWithBody(ctx context.Context, id ModelPath, params *ReplicateModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplicateModel Copy a version to regions' mirrors and verify it there, again where it is held
+	//
+	// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+	// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+	ReplicateModel(ctx context.Context, id ModelPath, params *ReplicateModelParams, body ReplicateModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RollbackModelWithBody Plan the way back to the version that served an environment before, or apply one that was planned
+	//
+	// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+	// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+	// of a promotion.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+	RollbackModelWithBody(ctx context.Context, id ModelPath, params *RollbackModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RollbackModel Plan the way back to the version that served an environment before, or apply one that was planned
+	//
+	// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+	// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+	// of a promotion.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+	RollbackModel(ctx context.Context, id ModelPath, params *RollbackModelParams, body RollbackModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPolicies Policy revisions, newest first, and what each region runs
 	//
@@ -2146,6 +3066,54 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
 	GetPromotion(ctx context.Context, id IDPath, params *GetPromotionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetEvidence The evidence pack of an applied promotion (a zip that proves itself offline), or the Sigstore bundle over it
+	//
+	// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
+	GetEvidence(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRecoveryPoints Recovery points of the tenant, newest first, without their items
+	//
+	// Corresponds with GET /recovery-points (the `ListRecoveryPoints` operationId).
+	ListRecoveryPoints(ctx context.Context, params *ListRecoveryPointsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TakeRecoveryPointWithBody Sign what the tenant runs now as its next recovery point
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+	TakeRecoveryPointWithBody(ctx context.Context, params *TakeRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TakeRecoveryPoint Sign what the tenant runs now as its next recovery point
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+	TakeRecoveryPoint(ctx context.Context, params *TakeRecoveryPointParams, body TakeRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRecoveryPoint A recovery point with every item and its signature
+	//
+	// Corresponds with GET /recovery-points/{sequence} (the `GetRecoveryPoint` operationId).
+	GetRecoveryPoint(ctx context.Context, sequence SequencePath, params *GetRecoveryPointParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreRecoveryPointWithBody Plan the way back to a recovery point, or apply one that was planned
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+	RestoreRecoveryPointWithBody(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreRecoveryPoint Plan the way back to a recovery point, or apply one that was planned
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+	RestoreRecoveryPoint(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRestore How a restore stands
+	//
+	// Corresponds with GET /restores/{id} (the `GetRestore` operationId).
+	GetRestore(ctx context.Context, id IDPath, params *GetRestoreParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SubmitUpdateWithBody A site's signed answer in a stage
 	//
@@ -2328,6 +3296,8 @@ func (c *Client) ListApprovals(ctx context.Context, params *ListApprovalsParams,
 
 // GetApproval A ballot by the id of its action; it holds what a vote must name
 //
+// `request` is the exact text whose digest a vote names. Reading a ballot decides nothing, whatever link led to it: with `link`, the token of a notice, the answer is refused as `bad_link` unless the link was made here for this ballot and is not over.
+//
 // Corresponds with GET /approvals/{id} (the `GetApproval` operationId).
 func (c *Client) GetApproval(ctx context.Context, id IDPath, params *GetApprovalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetApprovalRequest(c.Server, id, params)
@@ -2342,6 +3312,8 @@ func (c *Client) GetApproval(ctx context.Context, id IDPath, params *GetApproval
 }
 
 // CastVoteWithBody Cast a signed vote and get the ballot after it
+//
+// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2360,11 +3332,28 @@ func (c *Client) CastVoteWithBody(ctx context.Context, id IDPath, params *CastVo
 
 // CastVote Cast a signed vote and get the ballot after it
 //
+// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /approvals/{id}/votes (the `CastVote` operationId).
 func (c *Client) CastVote(ctx context.Context, id IDPath, params *CastVoteParams, body CastVoteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewCastVoteRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetVote The signed bundle of a vote, for whoever checks it without us
+//
+// Corresponds with GET /approvals/{id}/votes/{statement} (the `GetVote` operationId).
+func (c *Client) GetVote(ctx context.Context, id IDPath, statement Digest, params *GetVoteParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetVoteRequest(c.Server, id, statement, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2424,11 +3413,60 @@ func (c *Client) AddApprover(ctx context.Context, params *AddApproverParams, bod
 	return c.Client.Do(req)
 }
 
+// RevokeApproverWithBody Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+func (c *Client) RevokeApproverWithBody(ctx context.Context, name string, params *RevokeApproverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeApproverRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeApprover Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+func (c *Client) RevokeApprover(ctx context.Context, name string, params *RevokeApproverParams, body RevokeApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeApproverRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // AuditCheckpoint The newest checkpoint
 //
 // Corresponds with GET /audit/checkpoint (the `AuditCheckpoint` operationId).
 func (c *Client) AuditCheckpoint(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewAuditCheckpointRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AuditConsistency The proof that the log only grew from one size to another (RFC 6962)
+//
+// Corresponds with GET /audit/consistency (the `AuditConsistency` operationId).
+func (c *Client) AuditConsistency(ctx context.Context, params *AuditConsistencyParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAuditConsistencyRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2469,6 +3507,21 @@ func (c *Client) AuditProof(ctx context.Context, params *AuditProofParams, reqEd
 	return c.Client.Do(req)
 }
 
+// AuditTile Hashes of the tree, 256 at a time, under the paths of C2SP tlog-tiles; never a leaf
+//
+// Corresponds with GET /audit/tile/{level}/{index} (the `AuditTile` operationId).
+func (c *Client) AuditTile(ctx context.Context, level int, index string, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAuditTileRequest(c.Server, level, index)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetBlob What an open stage gives the site: base weights, optimiser state, its inbox
 //
 // Corresponds with GET /blobs/{digest} (the `GetBlob` operationId).
@@ -2499,6 +3552,93 @@ func (c *Client) GetBlob(ctx context.Context, digest Digest, reqEditors ...Reque
 // Corresponds with PUT /blobs/{digest} (the `PutBlob` operationId).
 func (c *Client) PutBlobWithBody(ctx context.Context, digest Digest, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPutBlobRequestWithBody(c.Server, digest, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDelegations Who stands in for whom
+//
+// Corresponds with GET /delegations (the `ListDelegations` operationId).
+func (c *Client) ListDelegations(ctx context.Context, params *ListDelegationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDelegationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddDelegationWithBody Let another person fill your seat, for a time and a scope
+//
+// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /delegations (the `AddDelegation` operationId).
+func (c *Client) AddDelegationWithBody(ctx context.Context, params *AddDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddDelegationRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AddDelegation Let another person fill your seat, for a time and a scope
+//
+// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /delegations (the `AddDelegation` operationId).
+func (c *Client) AddDelegation(ctx context.Context, params *AddDelegationParams, body AddDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddDelegationRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeDelegationWithBody End a delegation, by a signed statement of whoever made it or as an administrator
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+func (c *Client) RevokeDelegationWithBody(ctx context.Context, id Digest, params *RevokeDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeDelegationRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeDelegation End a delegation, by a signed statement of whoever made it or as an administrator
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+func (c *Client) RevokeDelegation(ctx context.Context, id Digest, params *RevokeDelegationParams, body RevokeDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeDelegationRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2652,17 +3792,41 @@ func (c *Client) ListModels(ctx context.Context, params *ListModelsParams, reqEd
 	return c.Client.Do(req)
 }
 
-// UploadModelWithBody Upload a signed package; nothing is kept unless its signature verifies
+// UploadModelWithBody Upload a signed package; nothing is kept unless its signatures verify
 //
-// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (Sigstore bundle v0.3 over it),
-// `weights`, then `config` and `card` when the manifest names them. The predicate of the bundle says which model of
-// which tenant it is.
+// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (model-package/v1 over it), `oms`
+// (OpenSSF Model Signing over the files), `signature` (cosign over the manifest), each a Sigstore bundle v0.3; then
+// `config`, and the files as the manifest lists them: `weights` (safetensors in canonical form), `card`. One of the
+// latter may be left out if the caller has sent it ahead (`PUT /models/uploads/{digest}`). The predicate of the
+// bundle says which model of which tenant it is. See docs/protocol/package.md.
 //
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /models/upload (the `UploadModel` operationId).
 func (c *Client) UploadModelWithBody(ctx context.Context, params *UploadModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUploadModelRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PutModelFileWithBody Send a file of a package ahead, in pieces that survive a break
+//
+// Pieces work as for `PUT /blobs/{digest}`: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and
+// is answered 308 with the `Range` that is kept, or 201 when the whole is. `bytes */TOTAL` asks how much that is. A
+// file that was sent ahead is nobody else's, and is read by nobody before a package names it. Pieces that nobody
+// goes on with are dropped after a day.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PUT /models/uploads/{digest} (the `PutModelFile` operationId).
+func (c *Client) PutModelFileWithBody(ctx context.Context, digest Digest, params *PutModelFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPutModelFileRequestWithBody(c.Server, digest, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2688,7 +3852,67 @@ func (c *Client) GetModel(ctx context.Context, id ModelPath, params *GetModelPar
 	return c.Client.Do(req)
 }
 
-// GetModelBundle The Sigstore bundle over a version's manifest
+// ListAliases Where the aliases of a model stand, or stood at a time, or how they moved
+//
+// `champion` is what an environment serves; a promotion moves it. `at` answers what was in production then. With
+// `history`, the last hundred moves of all aliases, newest first; moves are never changed or removed.
+//
+// Corresponds with GET /models/{id}/aliases (the `ListAliases` operationId).
+func (c *Client) ListAliases(ctx context.Context, id ModelPath, params *ListAliasesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAliasesRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MoveAliasWithBody Move an alias by a signed statement
+//
+// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+func (c *Client) MoveAliasWithBody(ctx context.Context, id ModelPath, params *MoveAliasParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMoveAliasRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MoveAlias Move an alias by a signed statement
+//
+// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+func (c *Client) MoveAlias(ctx context.Context, id ModelPath, params *MoveAliasParams, body MoveAliasJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMoveAliasRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetModelBundle A Sigstore bundle about a version: about its package (model-package/v1), its files (OpenSSF Model Signing) or its manifest (cosign)
 //
 // Corresponds with GET /models/{id}/bundle (the `GetModelBundle` operationId).
 func (c *Client) GetModelBundle(ctx context.Context, id ModelPath, params *GetModelBundleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2703,7 +3927,7 @@ func (c *Client) GetModelBundle(ctx context.Context, id ModelPath, params *GetMo
 	return c.Client.Do(req)
 }
 
-// DownloadModel The weights of a version, its manifest (what the bundle is about) or its card
+// DownloadModel The weights of a version, its manifest (what the bundle is about), its card or its config
 //
 // Corresponds with GET /models/{id}/download (the `DownloadModel` operationId).
 func (c *Client) DownloadModel(ctx context.Context, id ModelPath, params *DownloadModelParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2742,6 +3966,103 @@ func (c *Client) PromoteModelWithBody(ctx context.Context, id ModelPath, params 
 // Corresponds with POST /models/{id}/promotions (the `PromoteModel` operationId).
 func (c *Client) PromoteModel(ctx context.Context, id ModelPath, params *PromoteModelParams, body PromoteModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPromoteModelRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListReplicas What each region's mirror holds of a version
+//
+// Corresponds with GET /models/{id}/replicas (the `ListReplicas` operationId).
+func (c *Client) ListReplicas(ctx context.Context, id ModelPath, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListReplicasRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplicateModelWithBody Copy a version to regions' mirrors and verify it there, again where it is held
+//
+// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+func (c *Client) ReplicateModelWithBody(ctx context.Context, id ModelPath, params *ReplicateModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplicateModelRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplicateModel Copy a version to regions' mirrors and verify it there, again where it is held
+//
+// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+func (c *Client) ReplicateModel(ctx context.Context, id ModelPath, params *ReplicateModelParams, body ReplicateModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplicateModelRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RollbackModelWithBody Plan the way back to the version that served an environment before, or apply one that was planned
+//
+// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+// of a promotion.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+func (c *Client) RollbackModelWithBody(ctx context.Context, id ModelPath, params *RollbackModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRollbackModelRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RollbackModel Plan the way back to the version that served an environment before, or apply one that was planned
+//
+// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+// of a promotion.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+func (c *Client) RollbackModel(ctx context.Context, id ModelPath, params *RollbackModelParams, body RollbackModelJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRollbackModelRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2870,6 +4191,134 @@ func (c *Client) SetPrivacyBudget(ctx context.Context, feature Name, params *Set
 // Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
 func (c *Client) GetPromotion(ctx context.Context, id IDPath, params *GetPromotionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetPromotionRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetEvidence The evidence pack of an applied promotion (a zip that proves itself offline), or the Sigstore bundle over it
+//
+// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
+func (c *Client) GetEvidence(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetEvidenceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRecoveryPoints Recovery points of the tenant, newest first, without their items
+//
+// Corresponds with GET /recovery-points (the `ListRecoveryPoints` operationId).
+func (c *Client) ListRecoveryPoints(ctx context.Context, params *ListRecoveryPointsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRecoveryPointsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TakeRecoveryPointWithBody Sign what the tenant runs now as its next recovery point
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+func (c *Client) TakeRecoveryPointWithBody(ctx context.Context, params *TakeRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTakeRecoveryPointRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TakeRecoveryPoint Sign what the tenant runs now as its next recovery point
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+func (c *Client) TakeRecoveryPoint(ctx context.Context, params *TakeRecoveryPointParams, body TakeRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTakeRecoveryPointRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRecoveryPoint A recovery point with every item and its signature
+//
+// Corresponds with GET /recovery-points/{sequence} (the `GetRecoveryPoint` operationId).
+func (c *Client) GetRecoveryPoint(ctx context.Context, sequence SequencePath, params *GetRecoveryPointParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRecoveryPointRequest(c.Server, sequence, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreRecoveryPointWithBody Plan the way back to a recovery point, or apply one that was planned
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+func (c *Client) RestoreRecoveryPointWithBody(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRecoveryPointRequestWithBody(c.Server, sequence, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreRecoveryPoint Plan the way back to a recovery point, or apply one that was planned
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+func (c *Client) RestoreRecoveryPoint(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRecoveryPointRequest(c.Server, sequence, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRestore How a restore stands
+//
+// Corresponds with GET /restores/{id} (the `GetRestore` operationId).
+func (c *Client) GetRestore(ctx context.Context, id IDPath, params *GetRestoreParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRestoreRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3309,6 +4758,14 @@ func NewListApprovalsRequest(server string, params *ListApprovalsParams) (*http.
 			}
 		}
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "mine", params.Mine, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -3381,6 +4838,14 @@ func NewGetApprovalRequest(server string, id IDPath, params *GetApprovalParams) 
 		// styled parameters, preserving literal commas as delimiters
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "link", params.Link, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
@@ -3482,6 +4947,70 @@ func NewCastVoteRequestWithBody(server string, id IDPath, params *CastVoteParams
 
 		req.Header.Set("Idempotency-Key", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewGetVoteRequest constructs an http.Request for the GetVote method
+func NewGetVoteRequest(server string, id IDPath, statement Digest, params *GetVoteParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "statement", statement, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/approvals/%s/votes/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -3613,6 +5142,89 @@ func NewAddApproverRequestWithBody(server string, params *AddApproverParams, con
 	return req, nil
 }
 
+// NewRevokeApproverRequest calls the generic RevokeApprover builder with application/json body
+func NewRevokeApproverRequest(server string, name string, params *RevokeApproverParams, body RevokeApproverJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeApproverRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewRevokeApproverRequestWithBody constructs an http.Request for the RevokeApprover method, with any body, and a specified content type
+func NewRevokeApproverRequestWithBody(server string, name string, params *RevokeApproverParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/approvers/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewAuditCheckpointRequest constructs an http.Request for the AuditCheckpoint method
 func NewAuditCheckpointRequest(server string) (*http.Request, error) {
 	var err error
@@ -3630,6 +5242,64 @@ func NewAuditCheckpointRequest(server string) (*http.Request, error) {
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAuditConsistencyRequest constructs an http.Request for the AuditConsistency method
+func NewAuditConsistencyRequest(server string, params *AuditConsistencyParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/audit/consistency")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -3764,6 +5434,47 @@ func NewAuditProofRequest(server string, params *AuditProofParams) (*http.Reques
 	return req, nil
 }
 
+// NewAuditTileRequest constructs an http.Request for the AuditTile method
+func NewAuditTileRequest(server string, level int, index string) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "level", level, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "index", index, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/audit/tile/%s/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetBlobRequest constructs an http.Request for the GetBlob method
 func NewGetBlobRequest(server string, digest Digest) (*http.Request, error) {
 	var err error
@@ -3830,6 +5541,215 @@ func NewPutBlobRequestWithBody(server string, digest Digest, contentType string,
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListDelegationsRequest constructs an http.Request for the ListDelegations method
+func NewListDelegationsRequest(server string, params *ListDelegationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/delegations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewAddDelegationRequest calls the generic AddDelegation builder with application/json body
+func NewAddDelegationRequest(server string, params *AddDelegationParams, body AddDelegationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAddDelegationRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewAddDelegationRequestWithBody constructs an http.Request for the AddDelegation method, with any body, and a specified content type
+func NewAddDelegationRequestWithBody(server string, params *AddDelegationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/delegations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewRevokeDelegationRequest calls the generic RevokeDelegation builder with application/json body
+func NewRevokeDelegationRequest(server string, id Digest, params *RevokeDelegationParams, body RevokeDelegationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeDelegationRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRevokeDelegationRequestWithBody constructs an http.Request for the RevokeDelegation method, with any body, and a specified content type
+func NewRevokeDelegationRequestWithBody(server string, id Digest, params *RevokeDelegationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/delegations/%s/revoke", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
 
 	return req, nil
 }
@@ -4231,6 +6151,65 @@ func NewUploadModelRequestWithBody(server string, params *UploadModelParams, con
 	return req, nil
 }
 
+// NewPutModelFileRequestWithBody constructs an http.Request for the PutModelFile method, with any body, and a specified content type
+func NewPutModelFileRequestWithBody(server string, digest Digest, params *PutModelFileParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "digest", digest, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/uploads/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPut, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetModelRequest constructs an http.Request for the GetModel method
 func NewGetModelRequest(server string, id ModelPath, params *GetModelParams) (*http.Request, error) {
 	var err error
@@ -4288,6 +6267,162 @@ func NewGetModelRequest(server string, id ModelPath, params *GetModelParams) (*h
 	return req, nil
 }
 
+// NewListAliasesRequest constructs an http.Request for the ListAliases method
+func NewListAliasesRequest(server string, id ModelPath, params *ListAliasesParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/aliases", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "at", params.At, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "history", params.History, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewMoveAliasRequest calls the generic MoveAlias builder with application/json body
+func NewMoveAliasRequest(server string, id ModelPath, params *MoveAliasParams, body MoveAliasJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMoveAliasRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewMoveAliasRequestWithBody constructs an http.Request for the MoveAlias method, with any body, and a specified content type
+func NewMoveAliasRequestWithBody(server string, id ModelPath, params *MoveAliasParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/aliases", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewGetModelBundleRequest constructs an http.Request for the GetModelBundle method
 func NewGetModelBundleRequest(server string, id ModelPath, params *GetModelBundleParams) (*http.Request, error) {
 	var err error
@@ -4324,6 +6459,30 @@ func NewGetModelBundleRequest(server string, id ModelPath, params *GetModelBundl
 		var rawQueryFragments []string
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "version", params.Version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alias", params.Alias, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "environment", params.Environment, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "about", params.About, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -4396,6 +6555,22 @@ func NewDownloadModelRequest(server string, id ModelPath, params *DownloadModelP
 			}
 		}
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alias", params.Alias, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "environment", params.Environment, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "part", params.Part, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -4454,6 +6629,237 @@ func NewPromoteModelRequestWithBody(server string, id ModelPath, params *Promote
 	}
 
 	operationPath := fmt.Sprintf("/models/%s/promotions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewListReplicasRequest constructs an http.Request for the ListReplicas method
+func NewListReplicasRequest(server string, id ModelPath, params *ListReplicasParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/replicas", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "version", params.Version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplicateModelRequest calls the generic ReplicateModel builder with application/json body
+func NewReplicateModelRequest(server string, id ModelPath, params *ReplicateModelParams, body ReplicateModelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplicateModelRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewReplicateModelRequestWithBody constructs an http.Request for the ReplicateModel method, with any body, and a specified content type
+func NewReplicateModelRequestWithBody(server string, id ModelPath, params *ReplicateModelParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/replicas", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewRollbackModelRequest calls the generic RollbackModel builder with application/json body
+func NewRollbackModelRequest(server string, id ModelPath, params *RollbackModelParams, body RollbackModelJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRollbackModelRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewRollbackModelRequestWithBody constructs an http.Request for the RollbackModel method, with any body, and a specified content type
+func NewRollbackModelRequestWithBody(server string, id ModelPath, params *RollbackModelParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/rollbacks", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -4861,6 +7267,410 @@ func NewGetPromotionRequest(server string, id IDPath, params *GetPromotionParams
 	}
 
 	operationPath := fmt.Sprintf("/promotions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetEvidenceRequest constructs an http.Request for the GetEvidence method
+func NewGetEvidenceRequest(server string, id IDPath, params *GetEvidenceParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/promotions/%s/evidence", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "part", params.Part, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRecoveryPointsRequest constructs an http.Request for the ListRecoveryPoints method
+func NewListRecoveryPointsRequest(server string, params *ListRecoveryPointsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/recovery-points")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewTakeRecoveryPointRequest calls the generic TakeRecoveryPoint builder with application/json body
+func NewTakeRecoveryPointRequest(server string, params *TakeRecoveryPointParams, body TakeRecoveryPointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTakeRecoveryPointRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewTakeRecoveryPointRequestWithBody constructs an http.Request for the TakeRecoveryPoint method, with any body, and a specified content type
+func NewTakeRecoveryPointRequestWithBody(server string, params *TakeRecoveryPointParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/recovery-points")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRecoveryPointRequest constructs an http.Request for the GetRecoveryPoint method
+func NewGetRecoveryPointRequest(server string, sequence SequencePath, params *GetRecoveryPointParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "sequence", sequence, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/recovery-points/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRestoreRecoveryPointRequest calls the generic RestoreRecoveryPoint builder with application/json body
+func NewRestoreRecoveryPointRequest(server string, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRestoreRecoveryPointRequestWithBody(server, sequence, params, "application/json", bodyReader)
+}
+
+// NewRestoreRecoveryPointRequestWithBody constructs an http.Request for the RestoreRecoveryPoint method, with any body, and a specified content type
+func NewRestoreRecoveryPointRequestWithBody(server string, sequence SequencePath, params *RestoreRecoveryPointParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "sequence", sequence, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/recovery-points/%s/restores", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetRestoreRequest constructs an http.Request for the GetRestore method
+func NewGetRestoreRequest(server string, id IDPath, params *GetRestoreParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/restores/%s", pathParam0)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -5898,12 +8708,16 @@ type ClientWithResponsesInterface interface {
 
 	// GetApprovalWithResponse A ballot by the id of its action; it holds what a vote must name
 	//
+	// `request` is the exact text whose digest a vote names. Reading a ballot decides nothing, whatever link led to it: with `link`, the token of a notice, the answer is refused as `bad_link` unless the link was made here for this ballot and is not over.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /approvals/{id} (the `GetApproval` operationId).
 	GetApprovalWithResponse(ctx context.Context, id IDPath, params *GetApprovalParams, reqEditors ...RequestEditorFn) (*GetApprovalResponse, error)
 
 	// CastVoteWithBodyWithResponse Cast a signed vote and get the ballot after it
+	//
+	// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -5912,10 +8726,19 @@ type ClientWithResponsesInterface interface {
 
 	// CastVoteWithResponse Cast a signed vote and get the ballot after it
 	//
+	// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /approvals/{id}/votes (the `CastVote` operationId).
 	CastVoteWithResponse(ctx context.Context, id IDPath, params *CastVoteParams, body CastVoteJSONRequestBody, reqEditors ...RequestEditorFn) (*CastVoteResponse, error)
+
+	// GetVoteWithResponse The signed bundle of a vote, for whoever checks it without us
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /approvals/{id}/votes/{statement} (the `GetVote` operationId).
+	GetVoteWithResponse(ctx context.Context, id IDPath, statement Digest, params *GetVoteParams, reqEditors ...RequestEditorFn) (*GetVoteResponse, error)
 
 	// ListApproversWithResponse Who may approve for the tenant
 	//
@@ -5938,12 +8761,33 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /approvers (the `AddApprover` operationId).
 	AddApproverWithResponse(ctx context.Context, params *AddApproverParams, body AddApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*AddApproverResponse, error)
 
+	// RevokeApproverWithBodyWithResponse Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+	RevokeApproverWithBodyWithResponse(ctx context.Context, name string, params *RevokeApproverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeApproverResponse, error)
+
+	// RevokeApproverWithResponse Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+	RevokeApproverWithResponse(ctx context.Context, name string, params *RevokeApproverParams, body RevokeApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeApproverResponse, error)
+
 	// AuditCheckpointWithResponse The newest checkpoint
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /audit/checkpoint (the `AuditCheckpoint` operationId).
 	AuditCheckpointWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*AuditCheckpointResponse, error)
+
+	// AuditConsistencyWithResponse The proof that the log only grew from one size to another (RFC 6962)
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /audit/consistency (the `AuditConsistency` operationId).
+	AuditConsistencyWithResponse(ctx context.Context, params *AuditConsistencyParams, reqEditors ...RequestEditorFn) (*AuditConsistencyResponse, error)
 
 	// AuditLeavesWithResponse Leaves of the audit log; those of other tenants show their hash only
 	//
@@ -5958,6 +8802,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /audit/proof (the `AuditProof` operationId).
 	AuditProofWithResponse(ctx context.Context, params *AuditProofParams, reqEditors ...RequestEditorFn) (*AuditProofResponse, error)
+
+	// AuditTileWithResponse Hashes of the tree, 256 at a time, under the paths of C2SP tlog-tiles; never a leaf
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /audit/tile/{level}/{index} (the `AuditTile` operationId).
+	AuditTileWithResponse(ctx context.Context, level int, index string, reqEditors ...RequestEditorFn) (*AuditTileResponse, error)
 
 	// GetBlobWithResponse What an open stage gives the site: base weights, optimiser state, its inbox
 	//
@@ -5980,6 +8831,45 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with PUT /blobs/{digest} (the `PutBlob` operationId).
 	PutBlobWithBodyWithResponse(ctx context.Context, digest Digest, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutBlobResponse, error)
+
+	// ListDelegationsWithResponse Who stands in for whom
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /delegations (the `ListDelegations` operationId).
+	ListDelegationsWithResponse(ctx context.Context, params *ListDelegationsParams, reqEditors ...RequestEditorFn) (*ListDelegationsResponse, error)
+
+	// AddDelegationWithBodyWithResponse Let another person fill your seat, for a time and a scope
+	//
+	// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /delegations (the `AddDelegation` operationId).
+	AddDelegationWithBodyWithResponse(ctx context.Context, params *AddDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddDelegationResponse, error)
+
+	// AddDelegationWithResponse Let another person fill your seat, for a time and a scope
+	//
+	// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /delegations (the `AddDelegation` operationId).
+	AddDelegationWithResponse(ctx context.Context, params *AddDelegationParams, body AddDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*AddDelegationResponse, error)
+
+	// RevokeDelegationWithBodyWithResponse End a delegation, by a signed statement of whoever made it or as an administrator
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+	RevokeDelegationWithBodyWithResponse(ctx context.Context, id Digest, params *RevokeDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeDelegationResponse, error)
+
+	// RevokeDelegationWithResponse End a delegation, by a signed statement of whoever made it or as an administrator
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+	RevokeDelegationWithResponse(ctx context.Context, id Digest, params *RevokeDelegationParams, body RevokeDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeDelegationResponse, error)
 
 	// RegisterFeatureWithBodyWithResponse Register a feature and record consent for it
 	//
@@ -6044,16 +8934,30 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /models (the `ListModels` operationId).
 	ListModelsWithResponse(ctx context.Context, params *ListModelsParams, reqEditors ...RequestEditorFn) (*ListModelsResponse, error)
 
-	// UploadModelWithBodyWithResponse Upload a signed package; nothing is kept unless its signature verifies
+	// UploadModelWithBodyWithResponse Upload a signed package; nothing is kept unless its signatures verify
 	//
-	// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (Sigstore bundle v0.3 over it),
-	// `weights`, then `config` and `card` when the manifest names them. The predicate of the bundle says which model of
-	// which tenant it is.
+	// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (model-package/v1 over it), `oms`
+	// (OpenSSF Model Signing over the files), `signature` (cosign over the manifest), each a Sigstore bundle v0.3; then
+	// `config`, and the files as the manifest lists them: `weights` (safetensors in canonical form), `card`. One of the
+	// latter may be left out if the caller has sent it ahead (`PUT /models/uploads/{digest}`). The predicate of the
+	// bundle says which model of which tenant it is. See docs/protocol/package.md.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /models/upload (the `UploadModel` operationId).
 	UploadModelWithBodyWithResponse(ctx context.Context, params *UploadModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UploadModelResponse, error)
+
+	// PutModelFileWithBodyWithResponse Send a file of a package ahead, in pieces that survive a break
+	//
+	// Pieces work as for `PUT /blobs/{digest}`: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and
+	// is answered 308 with the `Range` that is kept, or 201 when the whole is. `bytes */TOTAL` asks how much that is. A
+	// file that was sent ahead is nobody else's, and is read by nobody before a package names it. Pieces that nobody
+	// goes on with are dropped after a day.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PUT /models/uploads/{digest} (the `PutModelFile` operationId).
+	PutModelFileWithBodyWithResponse(ctx context.Context, digest Digest, params *PutModelFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutModelFileResponse, error)
 
 	// GetModelWithResponse A model with its versions, newest first
 	//
@@ -6062,14 +8966,46 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /models/{id} (the `GetModel` operationId).
 	GetModelWithResponse(ctx context.Context, id ModelPath, params *GetModelParams, reqEditors ...RequestEditorFn) (*GetModelResponse, error)
 
-	// GetModelBundleWithResponse The Sigstore bundle over a version's manifest
+	// ListAliasesWithResponse Where the aliases of a model stand, or stood at a time, or how they moved
+	//
+	// `champion` is what an environment serves; a promotion moves it. `at` answers what was in production then. With
+	// `history`, the last hundred moves of all aliases, newest first; moves are never changed or removed.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /models/{id}/aliases (the `ListAliases` operationId).
+	ListAliasesWithResponse(ctx context.Context, id ModelPath, params *ListAliasesParams, reqEditors ...RequestEditorFn) (*ListAliasesResponse, error)
+
+	// MoveAliasWithBodyWithResponse Move an alias by a signed statement
+	//
+	// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+	// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+	// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+	MoveAliasWithBodyWithResponse(ctx context.Context, id ModelPath, params *MoveAliasParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MoveAliasResponse, error)
+
+	// MoveAliasWithResponse Move an alias by a signed statement
+	//
+	// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+	// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+	// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+	MoveAliasWithResponse(ctx context.Context, id ModelPath, params *MoveAliasParams, body MoveAliasJSONRequestBody, reqEditors ...RequestEditorFn) (*MoveAliasResponse, error)
+
+	// GetModelBundleWithResponse A Sigstore bundle about a version: about its package (model-package/v1), its files (OpenSSF Model Signing) or its manifest (cosign)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /models/{id}/bundle (the `GetModelBundle` operationId).
 	GetModelBundleWithResponse(ctx context.Context, id ModelPath, params *GetModelBundleParams, reqEditors ...RequestEditorFn) (*GetModelBundleResponse, error)
 
-	// DownloadModelWithResponse The weights of a version, its manifest (what the bundle is about) or its card
+	// DownloadModelWithResponse The weights of a version, its manifest (what the bundle is about), its card or its config
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6089,6 +9025,55 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /models/{id}/promotions (the `PromoteModel` operationId).
 	PromoteModelWithResponse(ctx context.Context, id ModelPath, params *PromoteModelParams, body PromoteModelJSONRequestBody, reqEditors ...RequestEditorFn) (*PromoteModelResponse, error)
+
+	// ListReplicasWithResponse What each region's mirror holds of a version
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /models/{id}/replicas (the `ListReplicas` operationId).
+	ListReplicasWithResponse(ctx context.Context, id ModelPath, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*ListReplicasResponse, error)
+
+	// ReplicateModelWithBodyWithResponse Copy a version to regions' mirrors and verify it there, again where it is held
+	//
+	// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+	// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+	ReplicateModelWithBodyWithResponse(ctx context.Context, id ModelPath, params *ReplicateModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplicateModelResponse, error)
+
+	// ReplicateModelWithResponse Copy a version to regions' mirrors and verify it there, again where it is held
+	//
+	// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+	// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+	ReplicateModelWithResponse(ctx context.Context, id ModelPath, params *ReplicateModelParams, body ReplicateModelJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplicateModelResponse, error)
+
+	// RollbackModelWithBodyWithResponse Plan the way back to the version that served an environment before, or apply one that was planned
+	//
+	// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+	// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+	// of a promotion.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+	RollbackModelWithBodyWithResponse(ctx context.Context, id ModelPath, params *RollbackModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RollbackModelResponse, error)
+
+	// RollbackModelWithResponse Plan the way back to the version that served an environment before, or apply one that was planned
+	//
+	// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+	// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+	// of a promotion.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+	RollbackModelWithResponse(ctx context.Context, id ModelPath, params *RollbackModelParams, body RollbackModelJSONRequestBody, reqEditors ...RequestEditorFn) (*RollbackModelResponse, error)
 
 	// ListPoliciesWithResponse Policy revisions, newest first, and what each region runs
 	//
@@ -6145,6 +9130,62 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
 	GetPromotionWithResponse(ctx context.Context, id IDPath, params *GetPromotionParams, reqEditors ...RequestEditorFn) (*GetPromotionResponse, error)
+
+	// GetEvidenceWithResponse The evidence pack of an applied promotion (a zip that proves itself offline), or the Sigstore bundle over it
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
+	GetEvidenceWithResponse(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*GetEvidenceResponse, error)
+
+	// ListRecoveryPointsWithResponse Recovery points of the tenant, newest first, without their items
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /recovery-points (the `ListRecoveryPoints` operationId).
+	ListRecoveryPointsWithResponse(ctx context.Context, params *ListRecoveryPointsParams, reqEditors ...RequestEditorFn) (*ListRecoveryPointsResponse, error)
+
+	// TakeRecoveryPointWithBodyWithResponse Sign what the tenant runs now as its next recovery point
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+	TakeRecoveryPointWithBodyWithResponse(ctx context.Context, params *TakeRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TakeRecoveryPointResponse, error)
+
+	// TakeRecoveryPointWithResponse Sign what the tenant runs now as its next recovery point
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+	TakeRecoveryPointWithResponse(ctx context.Context, params *TakeRecoveryPointParams, body TakeRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*TakeRecoveryPointResponse, error)
+
+	// GetRecoveryPointWithResponse A recovery point with every item and its signature
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /recovery-points/{sequence} (the `GetRecoveryPoint` operationId).
+	GetRecoveryPointWithResponse(ctx context.Context, sequence SequencePath, params *GetRecoveryPointParams, reqEditors ...RequestEditorFn) (*GetRecoveryPointResponse, error)
+
+	// RestoreRecoveryPointWithBodyWithResponse Plan the way back to a recovery point, or apply one that was planned
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+	RestoreRecoveryPointWithBodyWithResponse(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreRecoveryPointResponse, error)
+
+	// RestoreRecoveryPointWithResponse Plan the way back to a recovery point, or apply one that was planned
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+	RestoreRecoveryPointWithResponse(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreRecoveryPointResponse, error)
+
+	// GetRestoreWithResponse How a restore stands
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /restores/{id} (the `GetRestore` operationId).
+	GetRestoreWithResponse(ctx context.Context, id IDPath, params *GetRestoreParams, reqEditors ...RequestEditorFn) (*GetRestoreResponse, error)
 
 	// SubmitUpdateWithBodyWithResponse A site's signed answer in a stage
 	//
@@ -6626,6 +9667,96 @@ func (r CastVoteResponse) ContentType() string {
 	return ""
 }
 
+type GetVoteResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *VoteRequest
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetVoteResponse) GetJSON200() *VoteRequest {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetVoteResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetVoteResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetVoteResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetVoteResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetVoteResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListApproversResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6834,6 +9965,124 @@ func (r AddApproverResponse) ContentType() string {
 	return ""
 }
 
+type RevokeApproverResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Approver
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevokeApproverResponse) GetJSON200() *Approver {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RevokeApproverResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeApproverResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeApproverResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeApproverResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeApproverResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type AuditCheckpointResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6918,6 +10167,96 @@ func (r AuditCheckpointResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AuditCheckpointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AuditConsistencyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Consistency
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AuditConsistencyResponse) GetJSON200() *Consistency {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AuditConsistencyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AuditConsistencyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AuditConsistencyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AuditConsistencyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AuditConsistencyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7098,6 +10437,96 @@ func (r AuditProofResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r AuditProofResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// AuditTileResponse200Headers the declared response headers of an HTTP 200 response for AuditTile
+type AuditTileResponse200Headers struct {
+	CacheControl string
+}
+
+type AuditTileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *AuditTileResponse200Headers
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AuditTileResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AuditTileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AuditTileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AuditTileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AuditTileResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7299,6 +10728,332 @@ func (r PutBlobResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PutBlobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDelegationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DelegationList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDelegationsResponse) GetJSON200() *DelegationList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListDelegationsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDelegationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDelegationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDelegationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDelegationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AddDelegationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Delegation
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r AddDelegationResponse) GetJSON201() *Delegation {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AddDelegationResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AddDelegationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AddDelegationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AddDelegationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AddDelegationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeDelegationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Delegation
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RevokeDelegationResponse) GetJSON200() *Delegation {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RevokeDelegationResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeDelegationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeDelegationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeDelegationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeDelegationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -7936,6 +11691,8 @@ type UploadModelResponse struct {
 	ApplicationProblemJSON404 *Problem
 	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
 	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON411 the response for an HTTP 411 `application/problem+json` response
+	ApplicationProblemJSON411 *Problem
 	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
 	ApplicationProblemJSON413 *Problem
 	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
@@ -7978,6 +11735,11 @@ func (r UploadModelResponse) GetApplicationProblemJSON404() *Problem {
 // GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
 func (r UploadModelResponse) GetApplicationProblemJSON409() *Problem {
 	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON411 returns the response for an HTTP 411 `application/problem+json` response
+func (r UploadModelResponse) GetApplicationProblemJSON411() *Problem {
+	return r.ApplicationProblemJSON411
 }
 
 // GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
@@ -8033,6 +11795,138 @@ func (r UploadModelResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UploadModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PutModelFileResponse308Headers the declared response headers of an HTTP 308 response for PutModelFile
+type PutModelFileResponse308Headers struct {
+	Range string
+}
+
+type PutModelFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Descriptor
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON416 the response for an HTTP 416 `application/problem+json` response
+	ApplicationProblemJSON416 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+	// Headers308 the parsed response headers for an HTTP 308 response
+	Headers308 *PutModelFileResponse308Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r PutModelFileResponse) GetJSON201() *Descriptor {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON416 returns the response for an HTTP 416 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON416() *Problem {
+	return r.ApplicationProblemJSON416
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PutModelFileResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PutModelFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PutModelFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PutModelFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PutModelFileResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8123,6 +12017,214 @@ func (r GetModelResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListAliasesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AliasList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAliasesResponse) GetJSON200() *AliasList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListAliasesResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAliasesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAliasesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAliasesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAliasesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MoveAliasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Alias
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MoveAliasResponse) GetJSON200() *Alias {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r MoveAliasResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r MoveAliasResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MoveAliasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MoveAliasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MoveAliasResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8428,6 +12530,339 @@ func (r PromoteModelResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PromoteModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListReplicasResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ReplicaList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListReplicasResponse) GetJSON200() *ReplicaList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListReplicasResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListReplicasResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListReplicasResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListReplicasResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListReplicasResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplicateModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ReplicationAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ReplicateModelResponse) GetJSON202() *ReplicationAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ReplicateModelResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplicateModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplicateModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplicateModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplicateModelResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RollbackModelResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Planned
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ActionAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RollbackModelResponse) GetJSON200() *Planned {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RollbackModelResponse) GetJSON202() *ActionAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RollbackModelResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RollbackModelResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RollbackModelResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RollbackModelResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RollbackModelResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9024,6 +13459,616 @@ func (r GetPromotionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetPromotionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetEvidenceResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON416 the response for an HTTP 416 `application/problem+json` response
+	ApplicationProblemJSON416 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON416 returns the response for an HTTP 416 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON416() *Problem {
+	return r.ApplicationProblemJSON416
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetEvidenceResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetEvidenceResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetEvidenceResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetEvidenceResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetEvidenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRecoveryPointsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryPointPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRecoveryPointsResponse) GetJSON200() *RecoveryPointPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListRecoveryPointsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRecoveryPointsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRecoveryPointsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRecoveryPointsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRecoveryPointsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TakeRecoveryPointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ActionAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r TakeRecoveryPointResponse) GetJSON202() *ActionAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r TakeRecoveryPointResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r TakeRecoveryPointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TakeRecoveryPointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TakeRecoveryPointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TakeRecoveryPointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRecoveryPointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RecoveryPoint
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRecoveryPointResponse) GetJSON200() *RecoveryPoint {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRecoveryPointResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRecoveryPointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRecoveryPointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRecoveryPointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRecoveryPointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RestoreRecoveryPointResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Planned
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *ActionAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestoreRecoveryPointResponse) GetJSON200() *Planned {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RestoreRecoveryPointResponse) GetJSON202() *ActionAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RestoreRecoveryPointResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreRecoveryPointResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreRecoveryPointResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreRecoveryPointResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreRecoveryPointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRestoreResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Action
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRestoreResponse) GetJSON200() *Action {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRestoreResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRestoreResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRestoreResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRestoreResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRestoreResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -10646,6 +15691,8 @@ func (c *ClientWithResponses) ListApprovalsWithResponse(ctx context.Context, par
 
 // GetApprovalWithResponse A ballot by the id of its action; it holds what a vote must name
 //
+// `request` is the exact text whose digest a vote names. Reading a ballot decides nothing, whatever link led to it: with `link`, the token of a notice, the answer is refused as `bad_link` unless the link was made here for this ballot and is not over.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /approvals/{id} (the `GetApproval` operationId).
@@ -10658,6 +15705,8 @@ func (c *ClientWithResponses) GetApprovalWithResponse(ctx context.Context, id ID
 }
 
 // CastVoteWithBodyWithResponse Cast a signed vote and get the ballot after it
+//
+// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10672,6 +15721,8 @@ func (c *ClientWithResponses) CastVoteWithBodyWithResponse(ctx context.Context, 
 
 // CastVoteWithResponse Cast a signed vote and get the ballot after it
 //
+// One bundle holds one vote: a statement of predicate type approval/v1 about the plan, which approves, rejects, requests changes, takes an approval back or breaks the glass. All but an approval give a reason. See docs/protocol/approval.md.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /approvals/{id}/votes (the `CastVote` operationId).
@@ -10681,6 +15732,19 @@ func (c *ClientWithResponses) CastVoteWithResponse(ctx context.Context, id IDPat
 		return nil, err
 	}
 	return ParseCastVoteResponse(rsp)
+}
+
+// GetVoteWithResponse The signed bundle of a vote, for whoever checks it without us
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /approvals/{id}/votes/{statement} (the `GetVote` operationId).
+func (c *ClientWithResponses) GetVoteWithResponse(ctx context.Context, id IDPath, statement Digest, params *GetVoteParams, reqEditors ...RequestEditorFn) (*GetVoteResponse, error) {
+	rsp, err := c.GetVote(ctx, id, statement, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetVoteResponse(rsp)
 }
 
 // ListApproversWithResponse Who may approve for the tenant
@@ -10722,6 +15786,32 @@ func (c *ClientWithResponses) AddApproverWithResponse(ctx context.Context, param
 	return ParseAddApproverResponse(rsp)
 }
 
+// RevokeApproverWithBodyWithResponse Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+func (c *ClientWithResponses) RevokeApproverWithBodyWithResponse(ctx context.Context, name string, params *RevokeApproverParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeApproverResponse, error) {
+	rsp, err := c.RevokeApproverWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeApproverResponse(rsp)
+}
+
+// RevokeApproverWithResponse Revoke the registration of an approver; their later votes are refused, and ballots that wait are looked at again
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /approvers/{name}/revoke (the `RevokeApprover` operationId).
+func (c *ClientWithResponses) RevokeApproverWithResponse(ctx context.Context, name string, params *RevokeApproverParams, body RevokeApproverJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeApproverResponse, error) {
+	rsp, err := c.RevokeApprover(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeApproverResponse(rsp)
+}
+
 // AuditCheckpointWithResponse The newest checkpoint
 //
 // Returns a wrapper object for the known response body format(s).
@@ -10733,6 +15823,19 @@ func (c *ClientWithResponses) AuditCheckpointWithResponse(ctx context.Context, r
 		return nil, err
 	}
 	return ParseAuditCheckpointResponse(rsp)
+}
+
+// AuditConsistencyWithResponse The proof that the log only grew from one size to another (RFC 6962)
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /audit/consistency (the `AuditConsistency` operationId).
+func (c *ClientWithResponses) AuditConsistencyWithResponse(ctx context.Context, params *AuditConsistencyParams, reqEditors ...RequestEditorFn) (*AuditConsistencyResponse, error) {
+	rsp, err := c.AuditConsistency(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAuditConsistencyResponse(rsp)
 }
 
 // AuditLeavesWithResponse Leaves of the audit log; those of other tenants show their hash only
@@ -10759,6 +15862,19 @@ func (c *ClientWithResponses) AuditProofWithResponse(ctx context.Context, params
 		return nil, err
 	}
 	return ParseAuditProofResponse(rsp)
+}
+
+// AuditTileWithResponse Hashes of the tree, 256 at a time, under the paths of C2SP tlog-tiles; never a leaf
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /audit/tile/{level}/{index} (the `AuditTile` operationId).
+func (c *ClientWithResponses) AuditTileWithResponse(ctx context.Context, level int, index string, reqEditors ...RequestEditorFn) (*AuditTileResponse, error) {
+	rsp, err := c.AuditTile(ctx, level, index, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAuditTileResponse(rsp)
 }
 
 // GetBlobWithResponse What an open stage gives the site: base weights, optimiser state, its inbox
@@ -10793,6 +15909,75 @@ func (c *ClientWithResponses) PutBlobWithBodyWithResponse(ctx context.Context, d
 		return nil, err
 	}
 	return ParsePutBlobResponse(rsp)
+}
+
+// ListDelegationsWithResponse Who stands in for whom
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /delegations (the `ListDelegations` operationId).
+func (c *ClientWithResponses) ListDelegationsWithResponse(ctx context.Context, params *ListDelegationsParams, reqEditors ...RequestEditorFn) (*ListDelegationsResponse, error) {
+	rsp, err := c.ListDelegations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDelegationsResponse(rsp)
+}
+
+// AddDelegationWithBodyWithResponse Let another person fill your seat, for a time and a scope
+//
+// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /delegations (the `AddDelegation` operationId).
+func (c *ClientWithResponses) AddDelegationWithBodyWithResponse(ctx context.Context, params *AddDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddDelegationResponse, error) {
+	rsp, err := c.AddDelegationWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddDelegationResponse(rsp)
+}
+
+// AddDelegationWithResponse Let another person fill your seat, for a time and a scope
+//
+// The bundle holds a statement of predicate type delegation/v1 by an approver about the key of the person who stands in. A delegate passes nothing on, and never decides on a request of their own.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /delegations (the `AddDelegation` operationId).
+func (c *ClientWithResponses) AddDelegationWithResponse(ctx context.Context, params *AddDelegationParams, body AddDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*AddDelegationResponse, error) {
+	rsp, err := c.AddDelegation(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAddDelegationResponse(rsp)
+}
+
+// RevokeDelegationWithBodyWithResponse End a delegation, by a signed statement of whoever made it or as an administrator
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+func (c *ClientWithResponses) RevokeDelegationWithBodyWithResponse(ctx context.Context, id Digest, params *RevokeDelegationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeDelegationResponse, error) {
+	rsp, err := c.RevokeDelegationWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeDelegationResponse(rsp)
+}
+
+// RevokeDelegationWithResponse End a delegation, by a signed statement of whoever made it or as an administrator
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /delegations/{id}/revoke (the `RevokeDelegation` operationId).
+func (c *ClientWithResponses) RevokeDelegationWithResponse(ctx context.Context, id Digest, params *RevokeDelegationParams, body RevokeDelegationJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeDelegationResponse, error) {
+	rsp, err := c.RevokeDelegation(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeDelegationResponse(rsp)
 }
 
 // RegisterFeatureWithBodyWithResponse Register a feature and record consent for it
@@ -10912,11 +16097,13 @@ func (c *ClientWithResponses) ListModelsWithResponse(ctx context.Context, params
 	return ParseListModelsResponse(rsp)
 }
 
-// UploadModelWithBodyWithResponse Upload a signed package; nothing is kept unless its signature verifies
+// UploadModelWithBodyWithResponse Upload a signed package; nothing is kept unless its signatures verify
 //
-// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (Sigstore bundle v0.3 over it),
-// `weights`, then `config` and `card` when the manifest names them. The predicate of the bundle says which model of
-// which tenant it is.
+// The parts come in this order: `manifest` (the package's OCI manifest), `bundle` (model-package/v1 over it), `oms`
+// (OpenSSF Model Signing over the files), `signature` (cosign over the manifest), each a Sigstore bundle v0.3; then
+// `config`, and the files as the manifest lists them: `weights` (safetensors in canonical form), `card`. One of the
+// latter may be left out if the caller has sent it ahead (`PUT /models/uploads/{digest}`). The predicate of the
+// bundle says which model of which tenant it is. See docs/protocol/package.md.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10927,6 +16114,24 @@ func (c *ClientWithResponses) UploadModelWithBodyWithResponse(ctx context.Contex
 		return nil, err
 	}
 	return ParseUploadModelResponse(rsp)
+}
+
+// PutModelFileWithBodyWithResponse Send a file of a package ahead, in pieces that survive a break
+//
+// Pieces work as for `PUT /blobs/{digest}`: each has a `Content-Range: bytes FIRST-LAST/TOTAL` and at most 8 MiB, and
+// is answered 308 with the `Range` that is kept, or 201 when the whole is. `bytes */TOTAL` asks how much that is. A
+// file that was sent ahead is nobody else's, and is read by nobody before a package names it. Pieces that nobody
+// goes on with are dropped after a day.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PUT /models/uploads/{digest} (the `PutModelFile` operationId).
+func (c *ClientWithResponses) PutModelFileWithBodyWithResponse(ctx context.Context, digest Digest, params *PutModelFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutModelFileResponse, error) {
+	rsp, err := c.PutModelFileWithBody(ctx, digest, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePutModelFileResponse(rsp)
 }
 
 // GetModelWithResponse A model with its versions, newest first
@@ -10942,7 +16147,57 @@ func (c *ClientWithResponses) GetModelWithResponse(ctx context.Context, id Model
 	return ParseGetModelResponse(rsp)
 }
 
-// GetModelBundleWithResponse The Sigstore bundle over a version's manifest
+// ListAliasesWithResponse Where the aliases of a model stand, or stood at a time, or how they moved
+//
+// `champion` is what an environment serves; a promotion moves it. `at` answers what was in production then. With
+// `history`, the last hundred moves of all aliases, newest first; moves are never changed or removed.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /models/{id}/aliases (the `ListAliases` operationId).
+func (c *ClientWithResponses) ListAliasesWithResponse(ctx context.Context, id ModelPath, params *ListAliasesParams, reqEditors ...RequestEditorFn) (*ListAliasesResponse, error) {
+	rsp, err := c.ListAliases(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAliasesResponse(rsp)
+}
+
+// MoveAliasWithBodyWithResponse Move an alias by a signed statement
+//
+// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+func (c *ClientWithResponses) MoveAliasWithBodyWithResponse(ctx context.Context, id ModelPath, params *MoveAliasParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MoveAliasResponse, error) {
+	rsp, err := c.MoveAliasWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMoveAliasResponse(rsp)
+}
+
+// MoveAliasWithResponse Move an alias by a signed statement
+//
+// The bundle holds a statement of predicate type alias/v1 by a trusted key about the package of the version.
+// Its sequence is one above where the alias stands, and it names the package there: of two moves at once one is
+// answered 409 (`alias_moved`), and so is a statement that was used before. `champion` moves by a promotion only.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/aliases (the `MoveAlias` operationId).
+func (c *ClientWithResponses) MoveAliasWithResponse(ctx context.Context, id ModelPath, params *MoveAliasParams, body MoveAliasJSONRequestBody, reqEditors ...RequestEditorFn) (*MoveAliasResponse, error) {
+	rsp, err := c.MoveAlias(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMoveAliasResponse(rsp)
+}
+
+// GetModelBundleWithResponse A Sigstore bundle about a version: about its package (model-package/v1), its files (OpenSSF Model Signing) or its manifest (cosign)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10955,7 +16210,7 @@ func (c *ClientWithResponses) GetModelBundleWithResponse(ctx context.Context, id
 	return ParseGetModelBundleResponse(rsp)
 }
 
-// DownloadModelWithResponse The weights of a version, its manifest (what the bundle is about) or its card
+// DownloadModelWithResponse The weights of a version, its manifest (what the bundle is about), its card or its config
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10992,6 +16247,85 @@ func (c *ClientWithResponses) PromoteModelWithResponse(ctx context.Context, id M
 		return nil, err
 	}
 	return ParsePromoteModelResponse(rsp)
+}
+
+// ListReplicasWithResponse What each region's mirror holds of a version
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /models/{id}/replicas (the `ListReplicas` operationId).
+func (c *ClientWithResponses) ListReplicasWithResponse(ctx context.Context, id ModelPath, params *ListReplicasParams, reqEditors ...RequestEditorFn) (*ListReplicasResponse, error) {
+	rsp, err := c.ListReplicas(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListReplicasResponse(rsp)
+}
+
+// ReplicateModelWithBodyWithResponse Copy a version to regions' mirrors and verify it there, again where it is held
+//
+// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+func (c *ClientWithResponses) ReplicateModelWithBodyWithResponse(ctx context.Context, id ModelPath, params *ReplicateModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplicateModelResponse, error) {
+	rsp, err := c.ReplicateModelWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplicateModelResponse(rsp)
+}
+
+// ReplicateModelWithResponse Copy a version to regions' mirrors and verify it there, again where it is held
+//
+// Every version is replicated when it is registered. Asking again reads it back to the last byte, and mends what a
+// mirror lacks. A region in which a replication is under way is left alone and is not in the answer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/replicas (the `ReplicateModel` operationId).
+func (c *ClientWithResponses) ReplicateModelWithResponse(ctx context.Context, id ModelPath, params *ReplicateModelParams, body ReplicateModelJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplicateModelResponse, error) {
+	rsp, err := c.ReplicateModel(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplicateModelResponse(rsp)
+}
+
+// RollbackModelWithBodyWithResponse Plan the way back to the version that served an environment before, or apply one that was planned
+//
+// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+// of a promotion.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+func (c *ClientWithResponses) RollbackModelWithBodyWithResponse(ctx context.Context, id ModelPath, params *RollbackModelParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RollbackModelResponse, error) {
+	rsp, err := c.RollbackModelWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRollbackModelResponse(rsp)
+}
+
+// RollbackModelWithResponse Plan the way back to the version that served an environment before, or apply one that was planned
+//
+// A promotion of the last version that served the environment before the one that does now. It needs one approval at
+// most, and every byte of the version is read again in each region's mirror before anything moves. Its status is that
+// of a promotion.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /models/{id}/rollbacks (the `RollbackModel` operationId).
+func (c *ClientWithResponses) RollbackModelWithResponse(ctx context.Context, id ModelPath, params *RollbackModelParams, body RollbackModelJSONRequestBody, reqEditors ...RequestEditorFn) (*RollbackModelResponse, error) {
+	rsp, err := c.RollbackModel(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRollbackModelResponse(rsp)
 }
 
 // ListPoliciesWithResponse Policy revisions, newest first, and what each region runs
@@ -11096,6 +16430,110 @@ func (c *ClientWithResponses) GetPromotionWithResponse(ctx context.Context, id I
 		return nil, err
 	}
 	return ParseGetPromotionResponse(rsp)
+}
+
+// GetEvidenceWithResponse The evidence pack of an applied promotion (a zip that proves itself offline), or the Sigstore bundle over it
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
+func (c *ClientWithResponses) GetEvidenceWithResponse(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*GetEvidenceResponse, error) {
+	rsp, err := c.GetEvidence(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetEvidenceResponse(rsp)
+}
+
+// ListRecoveryPointsWithResponse Recovery points of the tenant, newest first, without their items
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /recovery-points (the `ListRecoveryPoints` operationId).
+func (c *ClientWithResponses) ListRecoveryPointsWithResponse(ctx context.Context, params *ListRecoveryPointsParams, reqEditors ...RequestEditorFn) (*ListRecoveryPointsResponse, error) {
+	rsp, err := c.ListRecoveryPoints(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRecoveryPointsResponse(rsp)
+}
+
+// TakeRecoveryPointWithBodyWithResponse Sign what the tenant runs now as its next recovery point
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+func (c *ClientWithResponses) TakeRecoveryPointWithBodyWithResponse(ctx context.Context, params *TakeRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TakeRecoveryPointResponse, error) {
+	rsp, err := c.TakeRecoveryPointWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTakeRecoveryPointResponse(rsp)
+}
+
+// TakeRecoveryPointWithResponse Sign what the tenant runs now as its next recovery point
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /recovery-points (the `TakeRecoveryPoint` operationId).
+func (c *ClientWithResponses) TakeRecoveryPointWithResponse(ctx context.Context, params *TakeRecoveryPointParams, body TakeRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*TakeRecoveryPointResponse, error) {
+	rsp, err := c.TakeRecoveryPoint(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTakeRecoveryPointResponse(rsp)
+}
+
+// GetRecoveryPointWithResponse A recovery point with every item and its signature
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /recovery-points/{sequence} (the `GetRecoveryPoint` operationId).
+func (c *ClientWithResponses) GetRecoveryPointWithResponse(ctx context.Context, sequence SequencePath, params *GetRecoveryPointParams, reqEditors ...RequestEditorFn) (*GetRecoveryPointResponse, error) {
+	rsp, err := c.GetRecoveryPoint(ctx, sequence, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRecoveryPointResponse(rsp)
+}
+
+// RestoreRecoveryPointWithBodyWithResponse Plan the way back to a recovery point, or apply one that was planned
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+func (c *ClientWithResponses) RestoreRecoveryPointWithBodyWithResponse(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RestoreRecoveryPointResponse, error) {
+	rsp, err := c.RestoreRecoveryPointWithBody(ctx, sequence, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRecoveryPointResponse(rsp)
+}
+
+// RestoreRecoveryPointWithResponse Plan the way back to a recovery point, or apply one that was planned
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
+func (c *ClientWithResponses) RestoreRecoveryPointWithResponse(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreRecoveryPointResponse, error) {
+	rsp, err := c.RestoreRecoveryPoint(ctx, sequence, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRecoveryPointResponse(rsp)
+}
+
+// GetRestoreWithResponse How a restore stands
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /restores/{id} (the `GetRestore` operationId).
+func (c *ClientWithResponses) GetRestoreWithResponse(ctx context.Context, id IDPath, params *GetRestoreParams, reqEditors ...RequestEditorFn) (*GetRestoreResponse, error) {
+	rsp, err := c.GetRestore(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRestoreResponse(rsp)
 }
 
 // SubmitUpdateWithBodyWithResponse A site's signed answer in a stage
@@ -11670,6 +17108,81 @@ func ParseCastVoteResponse(rsp *http.Response) (*CastVoteResponse, error) {
 	return response, nil
 }
 
+// ParseGetVoteResponse parses an HTTP response from a GetVoteWithResponse call
+func ParseGetVoteResponse(rsp *http.Response) (*GetVoteResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetVoteResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest VoteRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListApproversResponse parses an HTTP response from a ListApproversWithResponse call
 func ParseListApproversResponse(rsp *http.Response) (*ListApproversResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11848,6 +17361,109 @@ func ParseAddApproverResponse(rsp *http.Response) (*AddApproverResponse, error) 
 	return response, nil
 }
 
+// ParseRevokeApproverResponse parses an HTTP response from a RevokeApproverWithResponse call
+func ParseRevokeApproverResponse(rsp *http.Response) (*RevokeApproverResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeApproverResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Approver
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseAuditCheckpointResponse parses an HTTP response from a AuditCheckpointWithResponse call
 func ParseAuditCheckpointResponse(rsp *http.Response) (*AuditCheckpointResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11864,6 +17480,84 @@ func ParseAuditCheckpointResponse(rsp *http.Response) (*AuditCheckpointResponse,
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Checkpoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/plain) unsupported
+
+	}
+
+	return response, nil
+}
+
+// ParseAuditConsistencyResponse parses an HTTP response from a AuditConsistencyWithResponse call
+func ParseAuditConsistencyResponse(rsp *http.Response) (*AuditConsistencyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AuditConsistencyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Consistency
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -12073,6 +17767,87 @@ func ParseAuditProofResponse(rsp *http.Response) (*AuditProofResponse, error) {
 	return response, nil
 }
 
+// ParseAuditTileResponse parses an HTTP response from a AuditTileWithResponse call
+func ParseAuditTileResponse(rsp *http.Response) (*AuditTileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AuditTileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers AuditTileResponse200Headers
+		if values := rsp.Header.Values("Cache-Control"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Cache-Control", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.CacheControl = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseGetBlobResponse parses an HTTP response from a GetBlobWithResponse call
 func ParseGetBlobResponse(rsp *http.Response) (*GetBlobResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -12248,6 +18023,287 @@ func ParsePutBlobResponse(rsp *http.Response) (*PutBlobResponse, error) {
 			headers.Range = value
 		}
 		response.Headers308 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListDelegationsResponse parses an HTTP response from a ListDelegationsWithResponse call
+func ParseListDelegationsResponse(rsp *http.Response) (*ListDelegationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDelegationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DelegationList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseAddDelegationResponse parses an HTTP response from a AddDelegationWithResponse call
+func ParseAddDelegationResponse(rsp *http.Response) (*AddDelegationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AddDelegationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Delegation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeDelegationResponse parses an HTTP response from a RevokeDelegationWithResponse call
+func ParseRevokeDelegationResponse(rsp *http.Response) (*RevokeDelegationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeDelegationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Delegation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
 	}
 
 	return response, nil
@@ -12817,6 +18873,13 @@ func ParseUploadModelResponse(rsp *http.Response) (*UploadModelResponse, error) 
 		}
 		response.ApplicationProblemJSON409 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 411:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON411 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12859,6 +18922,132 @@ func ParseUploadModelResponse(rsp *http.Response) (*UploadModelResponse, error) 
 		}
 		response.ApplicationProblemJSON503 = &dest
 
+	}
+
+	return response, nil
+}
+
+// ParsePutModelFileResponse parses an HTTP response from a PutModelFileWithResponse call
+func ParsePutModelFileResponse(rsp *http.Response) (*PutModelFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PutModelFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Descriptor
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case rsp.StatusCode == 308:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 416:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON416 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 308:
+		var headers PutModelFileResponse308Headers
+		if values := rsp.Header.Values("Range"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Range", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Range = value
+		}
+		response.Headers308 = &headers
 	}
 
 	return response, nil
@@ -12912,6 +19101,184 @@ func ParseGetModelResponse(rsp *http.Response) (*GetModelResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListAliasesResponse parses an HTTP response from a ListAliasesWithResponse call
+func ParseListAliasesResponse(rsp *http.Response) (*ListAliasesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAliasesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AliasList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseMoveAliasResponse parses an HTTP response from a MoveAliasWithResponse call
+func ParseMoveAliasResponse(rsp *http.Response) (*MoveAliasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MoveAliasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Alias
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
@@ -13104,6 +19471,294 @@ func ParsePromoteModelResponse(rsp *http.Response) (*PromoteModelResponse, error
 	}
 
 	response := &PromoteModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Planned
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ActionAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListReplicasResponse parses an HTTP response from a ListReplicasWithResponse call
+func ParseListReplicasResponse(rsp *http.Response) (*ListReplicasResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListReplicasResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ReplicaList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplicateModelResponse parses an HTTP response from a ReplicateModelWithResponse call
+func ParseReplicateModelResponse(rsp *http.Response) (*ReplicateModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplicateModelResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ReplicationAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRollbackModelResponse parses an HTTP response from a RollbackModelWithResponse call
+func ParseRollbackModelResponse(rsp *http.Response) (*RollbackModelResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RollbackModelResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}
@@ -13645,6 +20300,529 @@ func ParseGetPromotionResponse(rsp *http.Response) (*GetPromotionResponse, error
 	}
 
 	response := &GetPromotionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Action
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetEvidenceResponse parses an HTTP response from a GetEvidenceWithResponse call
+func ParseGetEvidenceResponse(rsp *http.Response) (*GetEvidenceResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetEvidenceResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 416:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON416 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRecoveryPointsResponse parses an HTTP response from a ListRecoveryPointsWithResponse call
+func ParseListRecoveryPointsResponse(rsp *http.Response) (*ListRecoveryPointsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRecoveryPointsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryPointPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTakeRecoveryPointResponse parses an HTTP response from a TakeRecoveryPointWithResponse call
+func ParseTakeRecoveryPointResponse(rsp *http.Response) (*TakeRecoveryPointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TakeRecoveryPointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ActionAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRecoveryPointResponse parses an HTTP response from a GetRecoveryPointWithResponse call
+func ParseGetRecoveryPointResponse(rsp *http.Response) (*GetRecoveryPointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRecoveryPointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RecoveryPoint
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRestoreRecoveryPointResponse parses an HTTP response from a RestoreRecoveryPointWithResponse call
+func ParseRestoreRecoveryPointResponse(rsp *http.Response) (*RestoreRecoveryPointResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreRecoveryPointResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Planned
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest ActionAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRestoreResponse parses an HTTP response from a GetRestoreWithResponse call
+func ParseGetRestoreResponse(rsp *http.Response) (*GetRestoreResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRestoreResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}

@@ -20,7 +20,7 @@ import (
 // ErrAnswer says that an answer is not what the contract promises.
 var ErrAnswer = errors.New("the answer is not of the contract")
 
-// maxAnswer bounds what a client reads of one answer.
+// maxAnswer bounds what a client reads of one answer into memory.
 const maxAnswer = 64 << 20
 
 // A ProblemError is an RFC 9457 problem document as an error. Code is stable.
@@ -54,24 +54,45 @@ func Fetch[T any](resp *http.Response, err error) (T, error) {
 
 // Content reads the answer's body as it is, or a *ProblemError.
 func Content(resp *http.Response, err error) ([]byte, error) {
+	body, err := Stream(resp, err)
 	if err != nil {
 		return nil, err
 	}
+	defer body.Close()
+	return whole(resp, body)
+}
+
+// Stream returns the answer's body to be read and closed, however long it is,
+// or a *ProblemError.
+func Stream(resp *http.Response, err error) (io.ReadCloser, error) {
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode < http.StatusBadRequest {
+		return resp.Body, nil
+	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", resp.Request.URL.Path, err)
-	case len(body) > maxAnswer:
-		return nil, fmt.Errorf("%w: %s: longer than %d bytes", ErrAnswer, resp.Request.URL.Path, maxAnswer)
-	case resp.StatusCode < http.StatusBadRequest:
-		return body, nil
+	body, err := whole(resp, resp.Body)
+	if err != nil {
+		return nil, err
 	}
 	var p ProblemError
 	if err := json.NewDecoder(bytes.NewReader(body)).Decode(&p.Problem); err != nil || p.Code == "" {
 		return nil, fmt.Errorf("%w: %s: %s without a problem document", ErrAnswer, resp.Request.URL.Path, resp.Status)
 	}
 	return nil, &p
+}
+
+// whole reads a body that is to be in memory.
+func whole(resp *http.Response, body io.Reader) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", resp.Request.URL.Path, err)
+	case len(content) > maxAnswer:
+		return nil, fmt.Errorf("%w: %s: longer than %d bytes", ErrAnswer, resp.Request.URL.Path, maxAnswer)
+	}
+	return content, nil
 }
 
 // WithToken presents a token with every call; an empty one presents none.
@@ -107,6 +128,7 @@ func leaveOut(_ context.Context, req *http.Request) error {
 	query := req.URL.Query()
 	for name, values := range query {
 		zero := values[0] == "0" && (name == "limit" || name == "version" || name == "size")
+		zero = zero || values[0] == "0001-01-01T00:00:00Z"
 		if values[0] == "" || zero {
 			query.Del(name)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/domain/policy"
+	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/follow"
 	"github.com/atom-fabric/fabric/internal/runtime"
@@ -26,7 +27,7 @@ func newRuntime(environ []string, log io.Writer) *cobra.Command {
 		Long: `Pulls the packages that the signed snapshot names for its region, verifies and serves them.
 
 Settings (environment): FABRIC_LISTEN, FABRIC_STATE_DIR, FABRIC_REGION, FABRIC_SNAPSHOT_URL, FABRIC_SNAPSHOT_TOKEN or
-FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC_TRUST_KEY (public key file), SIMULATION_MODE.`,
+FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC_TRUST_POLICY and FABRIC_TRUST_ROOT, or FABRIC_TRUST_KEY (public key file), SIMULATION_MODE.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := load(environ, listen, region, state)
@@ -46,15 +47,15 @@ FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC_TRUST_KEY (public key file), SIMULATION_MODE.
 
 // serveModels runs a runtime until ctx ends.
 func serveModels(ctx context.Context, c config.Config, maxWeights int64, log io.Writer) error {
-	keys, err := trusted(c)
-	if err != nil {
-		return err
-	}
 	tel, err := observe(ctx, c, "runtime-"+c.Region, log)
 	if err != nil {
 		return err
 	}
 	defer tel.Close(context.WithoutCancel(ctx)) //nolint:errcheck // no spans are exported here
+	by, err := anchor.From(c, tel.Log)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("FABRIC_LISTEN: %w", err)
@@ -63,14 +64,14 @@ func serveModels(ctx context.Context, c config.Config, maxWeights int64, log io.
 
 	var follows *follow.Follower
 	r, err := runtime.New(runtime.Options{
-		Region: c.Region, Kind: policy.Neural, Version: version, Keys: keys, Dir: filepath.Join(c.StateDir, "packages"), MaxWeights: maxWeights,
+		Region: c.Region, Kind: policy.Neural, Version: version, Trust: by, Environment: anchor.Environment(c), Dir: filepath.Join(c.StateDir, "packages"), MaxWeights: maxWeights,
 		Client: &http.Client{Timeout: 10 * time.Minute}, Log: tel.Log, Registry: tel.Registry, Simulation: c.Simulation(),
 		Confirmed: func() time.Time { return follows.State().Confirmed }, Now: time.Now,
 	})
 	if err != nil {
 		return err
 	}
-	if follows, err = follower(c, keys, tel, r.Use); err != nil {
+	if follows, err = follower(c, by, tel, r.Use); err != nil {
 		return err
 	}
 	offline := follows.Load()

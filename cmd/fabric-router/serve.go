@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/follow"
 	"github.com/atom-fabric/fabric/internal/router"
@@ -25,7 +26,7 @@ func newServe(environ []string, log io.Writer) *cobra.Command {
 		Long: `Routes calls of models to the runtimes that the signed snapshot permits.
 
 Settings (environment): FABRIC_LISTEN, FABRIC_STATE_DIR, FABRIC_REGION (empty for a router that belongs to no region),
-FABRIC_SNAPSHOT_URL, FABRIC_SNAPSHOT_TOKEN or FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC_TRUST_KEY (public key file), FABRIC_JWKS
+FABRIC_SNAPSHOT_URL, FABRIC_SNAPSHOT_TOKEN or FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC_TRUST_POLICY and FABRIC_TRUST_ROOT, or FABRIC_TRUST_KEY (public key file), FABRIC_JWKS
 (file or https URL) and FABRIC_ISSUER of the callers' tokens, SIMULATION_MODE.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -43,10 +44,6 @@ FABRIC_SNAPSHOT_URL, FABRIC_SNAPSHOT_TOKEN or FABRIC_SNAPSHOT_TOKEN_FILE, FABRIC
 
 // serve runs the router until ctx ends.
 func serve(ctx context.Context, c config.Config, maxAge time.Duration, log io.Writer) error {
-	keys, err := trusted(c)
-	if err != nil {
-		return err
-	}
 	verifier, err := callers(c)
 	if err != nil {
 		return err
@@ -56,6 +53,10 @@ func serve(ctx context.Context, c config.Config, maxAge time.Duration, log io.Wr
 		return err
 	}
 	defer tel.Close(context.WithoutCancel(ctx)) //nolint:errcheck // no spans are exported here
+	by, err := anchor.From(c, tel.Log)
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		return fmt.Errorf("FABRIC_LISTEN: %w", err)
@@ -71,7 +72,7 @@ func serve(ctx context.Context, c config.Config, maxAge time.Duration, log io.Wr
 	if err != nil {
 		return err
 	}
-	if follows, err = follower(c, keys, tel, r.Use); err != nil {
+	if follows, err = follower(c, by, tel, r.Use); err != nil {
 		return err
 	}
 	offline := follows.Load()

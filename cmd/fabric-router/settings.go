@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,8 +16,9 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
+	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/follow"
 	"github.com/atom-fabric/fabric/internal/telemetry"
@@ -64,31 +63,6 @@ func observe(ctx context.Context, c config.Config, service string, log io.Writer
 	return telemetry.New(ctx, service, telemetry.Options{Out: log, Level: level})
 }
 
-// trusted reads the public keys that sign snapshots and packages; more than
-// one, separated by commas, while one replaces another.
-func trusted(c config.Config) ([]*ecdsa.PublicKey, error) {
-	paths := c.TrustKey
-	if paths == "" && c.CosignKeyPath != "" {
-		paths = strings.TrimSuffix(c.CosignKeyPath, ".key") + ".pub"
-	}
-	var keys []*ecdsa.PublicKey
-	for _, path := range config.List(paths) {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
-		}
-		key, err := artifact.ParsePublicKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
-		}
-		keys = append(keys, key)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%w: set FABRIC_TRUST_KEY to the public key that signs snapshots and packages", config.ErrSetting)
-	}
-	return keys, nil
-}
-
 // snapshotURL returns where the snapshot is: at /snapshot of the gateway, or
 // where the setting says itself.
 func snapshotURL(c config.Config) (string, error) {
@@ -107,13 +81,13 @@ func snapshotURL(c config.Config) (string, error) {
 }
 
 // follower returns a follower that gives snapshots to use.
-func follower(c config.Config, keys []*ecdsa.PublicKey, tel *telemetry.Telemetry, use func(routing.Snapshot) error) (*follow.Follower, error) {
+func follower(c config.Config, by trust.Source, tel *telemetry.Telemetry, use func(routing.Snapshot) error) (*follow.Follower, error) {
 	at, err := snapshotURL(c)
 	if err != nil {
 		return nil, err
 	}
 	return follow.New(follow.Options{
-		URL: at, Token: c.SnapshotToken, Keys: keys, Dir: filepath.Join(c.StateDir, "snapshots"), Wait: pollWait,
+		URL: at, Token: c.SnapshotToken, Trust: by, Environment: anchor.Environment(c), Dir: filepath.Join(c.StateDir, "snapshots"), Wait: pollWait,
 		Client: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute,

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/site/agent"
 	"github.com/atom-fabric/fabric/internal/site/program"
@@ -29,6 +30,7 @@ type flags struct {
 	minRows      int
 	floor        agent.Floor
 	peers        string
+	model        int64
 }
 
 const runHelp = `Run the agent until it is told to stop.
@@ -58,6 +60,7 @@ func newRun(environ []string, log io.Writer) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.command, "exec", "", "command that trains models of trainer \"exec\" (see docs/protocol/site.md)")
 	cmd.Flags().DurationVar(&f.limit, "exec-limit", time.Hour, "time that the command may take for one round")
+	cmd.Flags().Int64Var(&f.model, "max-model-bytes", agent.DefaultModelBytes, "largest weights that the command is given; the disk holds three times as much")
 	cmd.Flags().StringSliceVar(&f.pass, "exec-env", nil, "variables of this process that the command may see")
 	cmd.Flags().StringSliceVar(&f.allowTenants, "allow-tenant", nil, "owners of models to work for (default: every owner)")
 	cmd.Flags().IntVar(&f.minRows, "min-rows", 10, "fewest rows to train on: a mean over few rows tells the rows")
@@ -71,7 +74,7 @@ func newRun(environ []string, log io.Writer) *cobra.Command {
 }
 
 func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
-	trust, err := pinned(c.TrustKey)
+	trust, err := pinned(c)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +84,7 @@ func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
 	opts := agent.Options{
 		Tenant: c.SiteTenant, Site: c.SiteID, Region: c.Region,
 		Data: c.SiteData, StateDir: c.StateDir, Token: first(config.List(c.FederationTok.Reveal())),
-		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows, Floor: f.floor,
+		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows, Floor: f.floor, MaxModelBytes: f.model,
 	}
 	if f.peers != "" {
 		text, err := os.ReadFile(f.peers)
@@ -109,20 +112,26 @@ func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
 	return agent.New(opts, fabric, slog.New(slog.NewJSONHandler(log, &slog.HandlerOptions{Level: level})))
 }
 
-// pinned reads the key that orders must be signed with.
-func pinned(path string) ([]*ecdsa.PublicKey, error) {
-	if path == "" {
+// pinned returns the keys that orders must be signed with: those that the trust
+// policy allows today, or those that were pinned by hand. An agent keeps to them
+// until it starts again.
+func pinned(c config.Config) ([]*ecdsa.PublicKey, error) {
+	if c.TrustPolicy == "" && c.TrustKey == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(path)
+	by, err := anchor.From(c, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
+		return nil, err
 	}
-	key, err := artifact.ParsePublicKey(text)
+	judge, err := by.Judge()
 	if err != nil {
-		return nil, fmt.Errorf("%w: FABRIC_TRUST_KEY: %w", config.ErrSetting, err)
+		return nil, err
 	}
-	return []*ecdsa.PublicKey{key}, nil
+	keys := judge.Signers(artifact.PredicateRoundManifest, anchor.Environment(c), time.Now())
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%w: FABRIC_TRUST_POLICY lets no key sign round manifests here today", config.ErrSetting)
+	}
+	return keys, nil
 }
 
 // first returns the first token: while one replaces the other, the fabric knows

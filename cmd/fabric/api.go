@@ -13,10 +13,11 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/trust"
+	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
-	"github.com/atom-fabric/fabric/internal/cosign"
 	"github.com/atom-fabric/fabric/internal/issuer"
-	"github.com/atom-fabric/fabric/internal/oci"
 	"github.com/atom-fabric/fabric/internal/opa"
 	"github.com/atom-fabric/fabric/internal/postgres"
 	"github.com/atom-fabric/fabric/internal/precheck"
@@ -115,15 +116,16 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	if err != nil {
 		return fail(err)
 	}
-	key, text, err := a.pinned(c)
+	by, err := a.trust(ctx, c)
 	if err != nil {
 		return fail(err)
 	}
-	verifier, err := cosign.NewVerifier(key)
+	verifier := policyVerifier(c, by, db)
+	trusted, err := orderKeys(c, by)
 	if err != nil {
 		return fail(err)
 	}
-	registry, err := oci.New(c.RegistryURL, oci.Login{})
+	registry, err := a.openRegistry(c, blobs)
 	if err != nil {
 		return fail(err)
 	}
@@ -144,9 +146,9 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 		return fail(usage(fmt.Errorf("RULES_ENGINE_URL: %w", err)))
 	}
 	options := api.Options{
-		Version: version, Simulation: c.Simulation(), SigningKey: c.Set("COSIGN_KEY_PATH") && !c.Simulation(),
-		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: []string{string(text)},
-		Regions: c.RegionNames(), RouterURL: c.RouterURL, MaxUpload: c.MaxUpload, Metrics: t.Registry, Log: t.Log, Now: time.Now,
+		Version: version, Simulation: c.Simulation(), SigningKey: len(c.KeySources()) > 0 && !c.Simulation(),
+		Tokens: callers, SiteTokens: own.Verifier("fabric-site", time.Now), Enrolment: enrolment, TrustedKeys: trusted,
+		Regions: c.RegionNames(), RouterURL: c.RouterURL, MaxUpload: c.MaxUpload, LinkSecret: []byte(c.NotifySecret.Reveal()), Metrics: t.Registry, Log: t.Log, Now: time.Now,
 		NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
 		Checks: map[string]api.Check{
 			"postgres": db.Health,
@@ -156,14 +158,36 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 			},
 			"registry": registry.Ping,
 			"rules":    rules.Check,
+			"audit":    db.AuditLog().Check,
 		},
 	}
 	wired := api.Ports{
 		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
 		Blobs: blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules, Budgets: db.Budgets(),
+		Replicas: db.ModelReplicas(), Recoveries: db.RecoveryPoints(),
 	}
 	return options, wired, nil
+}
+
+// orderKeys are the public keys that sites are told to check orders with.
+func orderKeys(c config.Config, by trust.Source) ([]string, error) {
+	judge, err := by.Judge()
+	if err != nil {
+		return nil, err
+	}
+	var texts []string
+	for _, key := range judge.Signers(artifact.PredicateRoundManifest, anchor.Environment(c), time.Now()) {
+		text, err := artifact.MarshalPublicKey(key)
+		if err != nil {
+			return nil, err
+		}
+		texts = append(texts, string(text))
+	}
+	if len(texts) == 0 {
+		return nil, usage(errors.New("FABRIC_TRUST_POLICY lets no key sign round manifests here today; see: fabric keys list"))
+	}
+	return texts, nil
 }
 
 // issuerName is the development issuer's, which production never accepts.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -63,15 +64,30 @@ func (s *system) demo(a *app, rounds int) (*demo.Demo, error) {
 		Mint: func(tenant, who string, roles ...string) (string, error) {
 			return i.Mint(tenant, who, roles, time.Hour)
 		},
-		Trace: func(ctx context.Context, token, header string) error {
-			environ := append(slices.Clone(a.environ), "FABRIC_API_URL="+s.plan.Gateway(), "FABRIC_TOKEN="+token, "FABRIC_TRUST_KEY="+s.plan.TrustKey())
-			var failed bytes.Buffer
-			if status := run(ctx, []string{"trace", header}, streams{In: a.In, Out: a.Out, Err: &failed}, environ); status != exitOK {
-				return fmt.Errorf("fabric trace: %s", bytes.TrimSpace(failed.Bytes()))
+		Trace: func(ctx context.Context, token, header, pack string) error {
+			if pack != "" {
+				return s.run(ctx, a, a.Out, nowhere, token, "trace", header, "--evidence", pack)
 			}
-			return nil
+			return s.run(ctx, a, a.Out, s.plan.Gateway(), token, "trace", header)
+		},
+		Evidence: func(ctx context.Context, token, promotion, pack string) error {
+			return s.run(ctx, a, io.Discard, s.plan.Gateway(), token, "evidence", promotion, "--file", pack)
 		},
 	})
+}
+
+// nowhere is where nobody answers: what is said to ask nobody is shown to.
+const nowhere = "http://127.0.0.1:1"
+
+// run runs a command of this program as an auditor of the system would.
+func (s *system) run(ctx context.Context, a *app, out io.Writer, url, token string, args ...string) error {
+	environ := append(slices.Clone(a.environ), "FABRIC_API_URL="+url, "FABRIC_TOKEN="+token, "FABRIC_STATE_DIR="+s.plan.State)
+	environ = append(environ, s.plan.Trust()...)
+	var failed bytes.Buffer
+	if status := run(ctx, args, streams{In: a.In, Out: out, Err: &failed}, environ); status != exitOK {
+		return fmt.Errorf("fabric %s: %s", args[0], bytes.TrimSpace(failed.Bytes()))
+	}
+	return nil
 }
 
 // stockCosign finds the cosign program beside ours or on PATH.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 
+	"github.com/spf13/cobra"
+
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/local"
 	"github.com/atom-fabric/fabric/internal/pgserver"
@@ -38,6 +40,26 @@ type exitError struct {
 
 func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
+
+// beginnings says whether any command's own code has begun: what fails before
+// is how the program was called, and has no type of its own.
+func beginnings(root *cobra.Command) *bool {
+	began := new(bool)
+	var visit func(cmd *cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		if do := cmd.RunE; do != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				*began = true
+				return do(cmd, args)
+			}
+		}
+		for _, child := range cmd.Commands() {
+			visit(child)
+		}
+	}
+	visit(root)
+	return began
+}
 
 func usage(err error) error { return &exitError{exitUsage, err} }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -138,45 +137,5 @@ func newInvoke(a *app) *cobra.Command {
 	cmd.Flags().StringVar(&input, "input", "", `file with the input as JSON: {"data": [[...]]} or the "inputs" of the Open Inference Protocol`)
 	cmd.Flags().StringVar(&preferences, "preferences", "", `JSON, for example {"region": "eu", "explain": true}`)
 	must(cmd.MarkFlagRequired("input"))
-	return cmd
-}
-
-func newAudit(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "audit", Short: "Read the audit log and check it"}
-	var from int64
-	list := a.command("list", "Show leaves of the audit log", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		page, err := v1.Fetch[v1.LeafPage](c.AuditLeaves(cmd.Context(), &v1.AuditLeavesParams{From: from, Tenant: c.tenant, Limit: 200}))
-		if err != nil {
-			return err
-		}
-		return c.print(page, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "INDEX\tAT\tKIND\tACTOR\tSUBJECT\tHASH")
-			for _, item := range page.Items {
-				var leaf struct {
-					At                   time.Time
-					Kind, Actor, Subject string
-				}
-				if len(item.Leaf) > 0 {
-					if err := json.Unmarshal(item.Leaf, &leaf); err != nil {
-						leaf.Kind = "(unreadable)"
-					}
-				} else {
-					leaf.Kind = "(another tenant's)"
-				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", item.Index, leaf.At.Format(time.RFC3339), leaf.Kind, leaf.Actor, leaf.Subject, short(item.Hash))
-			}
-		})
-	})
-	list.Flags().Int64Var(&from, "from", 0, "first index")
-	verify := a.command("verify", "Rebuild the tree from the leaves and compare it with the checkpoint", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		checked, err := c.verifyAudit(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return c.print(checked, func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "OK\t%d leaves\troot %s\n", checked.Size, checked.Root)
-		})
-	})
-	cmd.AddCommand(list, verify)
 	return cmd
 }

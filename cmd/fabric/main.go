@@ -34,9 +34,13 @@ func main() {
 func run(ctx context.Context, args []string, io streams, environ []string) int {
 	root := newRoot(io, environ)
 	root.SetArgs(args)
+	began := beginnings(root)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exitOK
+	}
+	if !*began { // a command, an argument or a flag that is not as it should be
+		err = usage(err)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
@@ -77,8 +81,8 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		make  func(*app) *cobra.Command
 	}{
 		{"try", newUp}, {"try", newDemo}, {"try", newSimulate}, {"try", newToken},
-		{"use", newFeature}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newApprovals}, {"use", newApprove},
-		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newPolicy}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
+		{"use", newFeature}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newRollback}, {"use", newSnapshot}, {"use", newApprovals}, {"use", newApprove},
+		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
 		{"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
 	} {

@@ -2,20 +2,18 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
+	"net/http"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
-	"github.com/atom-fabric/fabric/domain/artifact"
-	"github.com/atom-fabric/fabric/internal/cosign"
 )
 
 func newModel(a *app) *cobra.Command {
-	cmd := &cobra.Command{Use: "model", Short: "List models and their versions, fetch and verify packages"}
+	cmd := &cobra.Command{Use: "model", Short: "List models and their versions, send, fetch, verify and compare packages, move aliases"}
 
 	list := a.command("list", "Show the models of the tenant", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
 		page, err := v1.Fetch[v1.ModelPage](c.ListModels(cmd.Context(), &v1.ListModelsParams{Tenant: c.tenant}))
@@ -42,84 +40,16 @@ func newModel(a *app) *cobra.Command {
 		})
 	})
 
-	var version int
-	var dir string
-	pull := a.command("pull MODEL", "Fetch a version's package manifest, bundle and weights, verified, into a folder", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		got, err := c.pull(cmd, args[0], version, dir)
-		if err != nil {
-			return err
-		}
-		return c.print(got, func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "FILE\t%s\nFILE\t%s\nFILE\t%s\n", got.Manifest, got.Bundle, got.Weights)
-			fmt.Fprintf(w, "verified: package %s, weights %s\nverify it yourself, offline:\n  %s\n", got.Package, got.WeightsDigest, got.Command)
-		})
-	})
-	pull.Flags().IntVar(&version, "version", 0, "version (default: the newest)")
-	pull.Flags().StringVar(&dir, "dir", ".", "folder to write to")
-	cmd.AddCommand(list, show, pull)
+	cmd.AddCommand(list, show, newModelPull(a), newModelPush(a), newModelVerify(a), newModelDiff(a), newModelAlias(a), newReplicas(a), newReplicate(a))
 	return cmd
 }
 
-// A pulled package, as files.
-type pulled struct {
-	Version       int             `json:"version"`
-	Manifest      string          `json:"manifest"`
-	Bundle        string          `json:"bundle"`
-	Weights       string          `json:"weights"`
-	TrustedRoot   string          `json:"trustedRoot"` // empty, as the cosign CLI wants it
-	Package       artifact.Digest `json:"package"`
-	WeightsDigest artifact.Digest `json:"weightsDigest"`
-	Command       string          `json:"command"` // what verifies it with the stock cosign
-}
-
-// pull fetches a version and writes nothing that does not verify with the
-// pinned public key.
-func (c *caller) pull(cmd *cobra.Command, model string, version int, dir string) (pulled, error) {
-	ctx := cmd.Context()
+// streaming returns a client without a limit on how long a body takes; its
+// calls end with their context.
+func (c *caller) streaming() (*v1.Client, error) {
 	settings, err := c.config()
 	if err != nil {
-		return pulled{}, err
+		return nil, err
 	}
-	key, err := c.trustedKey()
-	if err != nil {
-		return pulled{}, err
-	}
-	part := func(name string) ([]byte, error) {
-		return v1.Content(c.DownloadModel(ctx, model, &v1.DownloadModelParams{Version: version, Tenant: c.tenant, Part: v1.DownloadModelParamsPart(name)}))
-	}
-	manifest, err := part("manifest")
-	if err != nil {
-		return pulled{}, err
-	}
-	weights, err := part("weights")
-	if err != nil {
-		return pulled{}, err
-	}
-	bundle, err := v1.Content(c.GetModelBundle(ctx, model, &v1.GetModelBundleParams{Version: version, Tenant: c.tenant}))
-	if err != nil {
-		return pulled{}, err
-	}
-	out := pulled{Version: version, Package: artifact.DigestOf(manifest), WeightsDigest: artifact.DigestOf(weights)}
-	verified, err := artifact.VerifyBundle(keys(key), bundle, artifact.PredicateModelPackage, out.Package)
-	if err != nil {
-		return pulled{}, fmt.Errorf("model %s version %d does not verify, nothing was written: %w", model, version, err)
-	}
-	if err := namesWeights(verified.Predicate, out.WeightsDigest); err != nil {
-		return pulled{}, fmt.Errorf("model %s version %d, nothing was written: %w", model, version, err)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return pulled{}, err
-	}
-	for _, f := range []struct {
-		path    *string
-		name    string
-		content []byte
-	}{{&out.Manifest, "manifest.json", manifest}, {&out.Bundle, "bundle.json", bundle}, {&out.Weights, "weights.safetensors", weights}, {&out.TrustedRoot, "trusted-root.json", []byte(cosign.TrustedRoot)}} {
-		*f.path = filepath.Join(dir, f.name)
-		if err := os.WriteFile(*f.path, f.content, 0o644); err != nil {
-			return pulled{}, err
-		}
-	}
-	out.Command = cosign.VerifyCommand(cosign.Files{Key: settings.TrustKey, Bundle: out.Bundle, TrustedRoot: out.TrustedRoot, Content: out.Manifest})
-	return out, nil
+	return v1.New(strings.TrimRight(settings.APIURL, "/"), settings.Token.Reveal(), &http.Client{})
 }

@@ -2,24 +2,23 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/internal/blob"
 	"github.com/atom-fabric/fabric/internal/config"
-	"github.com/atom-fabric/fabric/internal/cosign"
-	"github.com/atom-fabric/fabric/internal/local"
+	"github.com/atom-fabric/fabric/internal/oci"
 	"github.com/atom-fabric/fabric/internal/postgres"
+	"github.com/atom-fabric/fabric/internal/registry"
 	"github.com/atom-fabric/fabric/internal/telemetry"
 )
 
@@ -54,14 +53,19 @@ func (a *app) database(ctx context.Context, c config.Config, t *telemetry.Teleme
 	if err := (privacy.Budget{EpsilonLimit: c.PrivacyEpsilon, Delta: privacy.DefaultDelta}).Validate(); err != nil {
 		return nil, usage(fmt.Errorf("FABRIC_PRIVACY_EPSILON: %w", err))
 	}
-	return postgres.Open(ctx, postgres.Options{
+	opts := postgres.Options{
 		DSN:            c.PostgresDSN.Reveal(),
 		ReplicaDSNs:    config.List(c.ReplicaDSNs.Reveal()),
 		ReplicaWindow:  time.Duration(c.ReplicaWindow) * time.Millisecond,
 		PrivacyEpsilon: c.PrivacyEpsilon,
+		Regions:        c.RegionNames(),
 		Tracer:         t.Tracers,
 		Log:            t.Log,
-	})
+	}
+	if err := a.signLog(c, &opts); err != nil {
+		return nil, err
+	}
+	return postgres.Open(ctx, opts)
 }
 
 // openBlobs opens the store of content: a bucket, or a directory.
@@ -88,6 +92,31 @@ func (a *app) openBlobs(ctx context.Context, c config.Config) (activities.Blobs,
 		AccessKey: c.S3AccessKey.Reveal(), SecretKey: c.S3SecretKey.Reveal()})
 }
 
+// openHeads returns the store of heads, which is that of the blobs.
+func (a *app) openHeads(blobs activities.Blobs) (activities.Heads, error) {
+	heads, ok := blobs.(activities.Heads)
+	if !ok {
+		return nil, fmt.Errorf("%T keeps no heads", blobs)
+	}
+	return heads, nil
+}
+
+// registryFolder is that of the embedded registry, in the state directory.
+const registryFolder = "registry"
+
+// openRegistry returns the registry. Where the embedded one keeps its blobs on
+// the disk of the store, a blob of the store is given a second name there
+// instead of being sent and written again.
+func (a *app) openRegistry(c config.Config, blobs activities.Blobs) (*oci.Registry, error) {
+	r, err := oci.New(c.RegistryURL, oci.Login{})
+	store, ok := blobs.(*blob.Dir)
+	if err != nil || !ok {
+		return r, err
+	}
+	beside := registry.Blobs(absolute(c.StateDir, registryFolder))
+	return r.Placing(func(d artifact.Digest) error { return store.Link(d, beside) }), nil
+}
+
 // openUploads opens the store of uploads that come in pieces: beside the blobs
 // of a directory, or in the state directory on their way into a bucket.
 func (a *app) openUploads(c config.Config, blobs activities.Blobs) (api.Uploads, error) {
@@ -98,32 +127,6 @@ func (a *app) openUploads(c config.Config, blobs activities.Blobs) (api.Uploads,
 		return store.Uploads(absolute(c.StateDir, "uploads"), blob.Limits{})
 	}
 	return nil, fmt.Errorf("%T takes no uploads in pieces", blobs)
-}
-
-// signer loads the signing key. Vault's transit engine is not served yet, and
-// saying so is better than signing with another key than was asked for.
-func (a *app) signer(c config.Config) (*cosign.Signer, error) {
-	if c.VaultAddr != "" {
-		return nil, usage(fmt.Errorf("VAULT_ADDR: keys in transit are not supported by this release; unset it and set COSIGN_KEY_PATH"))
-	}
-	if c.CosignKeyPath == "" {
-		return nil, usage(fmt.Errorf("set COSIGN_KEY_PATH to the key that signs, made with: fabric keys generate NAME"))
-	}
-	return cosign.LoadSigner(c.CosignKeyPath, func() ([]byte, error) { return []byte(c.CosignPassword.Reveal()), nil })
-}
-
-// pinned is the fabric's own public key: configured, or beside the private one.
-func (a *app) pinned(c config.Config) (*ecdsa.PublicKey, []byte, error) {
-	path := c.TrustKey
-	if path == "" {
-		path = local.PublicKey(c.CosignKeyPath)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, nil, usage(fmt.Errorf("FABRIC_TRUST_KEY: %w", err))
-	}
-	key, err := parsePublic(text)
-	return key, text, err
 }
 
 // regionURLs reads a setting of the form region=URL,region=URL.

@@ -18,7 +18,11 @@ func overTime(w *tabwriter.Writer, run v1.Run) {
 		status += ", paused"
 	}
 	fmt.Fprintf(w, "run %s of model %s: %s %s\n", run.ID, run.ModelID, status, run.Cause)
-	fmt.Fprintln(w, "ROUND\tKIND\tSTATUS\tACCURACY\tLOSS\tSITES\tDROPPED\tMS")
+	head, adapts := "ROUND\tKIND\tSTATUS\tACCURACY\tLOSS\tSITES\tDROPPED\tMS", run.Params.Privacy.Adaptive.Quantile > 0
+	if adapts {
+		head += "\tCLIP"
+	}
+	fmt.Fprintln(w, head)
 	for _, r := range run.Rounds {
 		accepted, selected := 0, 0
 		for _, region := range r.Regions {
@@ -28,7 +32,11 @@ func overTime(w *tabwriter.Writer, run v1.Run) {
 		if !r.EndedAt.IsZero() {
 			dropped, took = fmt.Sprint(selected-accepted), fmt.Sprint(r.EndedAt.Sub(r.StartedAt).Milliseconds())
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%s\n", r.Number, r.Kind, r.Status, percent(r.Metrics), loss(r.Metrics), accepted, selected, dropped, took)
+		fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d/%d\t%s\t%s", r.Number, r.Kind, r.Status, percent(r.Metrics), loss(r.Metrics), accepted, selected, dropped, took)
+		if adapts {
+			fmt.Fprintf(w, "\t%.4g", r.Clip)
+		}
+		fmt.Fprintln(w)
 	}
 	for _, r := range run.Rounds {
 		for _, region := range r.Regions {

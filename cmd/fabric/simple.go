@@ -32,7 +32,7 @@ func newRegistry(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := registry.Open(absolute(c.StateDir, "registry"), log)
+			r, err := registry.Open(absolute(c.StateDir, registryFolder), log)
 			if err != nil {
 				return err
 			}

@@ -126,7 +126,7 @@ func (a *app) start(ctx context.Context, o upOptions, w io.Writer) (_ *system, e
 	if err := layout.CheckPorts(len(c.RegionNames()), !c.Set("TEMPORAL_ADDRESS"), !c.Set("GLOBAL_REGISTRY_URL")); err != nil {
 		return nil, err
 	}
-	if s.plan, err = a.plan(c, layout); err != nil {
+	if s.plan, err = a.plan(ctx, c, layout); err != nil {
 		return nil, err
 	}
 	log, err := a.logger(ctx, c)
@@ -174,7 +174,7 @@ func (s *system) backends(layout local.Layout) []supervise.Spec {
 
 // plan makes what is missing (keys, tokens, the hospitals' files) and says
 // what will run.
-func (a *app) plan(c config.Config, layout local.Layout) (local.Plan, error) {
+func (a *app) plan(ctx context.Context, c config.Config, layout local.Layout) (local.Plan, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return local.Plan{}, err
@@ -193,8 +193,16 @@ func (a *app) plan(c config.Config, layout local.Layout) (local.Plan, error) {
 			return p, err
 		}
 	}
-	if !c.Set("COSIGN_KEY_PATH") {
+	if len(c.KeySources()) == 0 {
 		if err := developmentKey(layout); err != nil {
+			return p, err
+		}
+	}
+	if err := a.localTrust(ctx, c, layout, &p); err != nil {
+		return p, err
+	}
+	if !c.Set("FABRIC_LOG_KEY_PATH") {
+		if _, err := developmentLogKey(layout.Path("keys", "log.key")); err != nil {
 			return p, err
 		}
 	}

@@ -1,24 +1,31 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"crypto/ecdsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/activities"
+	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/mirror"
 	"github.com/atom-fabric/fabric/internal/notify"
-	"github.com/atom-fabric/fabric/internal/oci"
 	"github.com/atom-fabric/fabric/internal/postgres"
 	"github.com/atom-fabric/fabric/internal/regional"
 	"github.com/atom-fabric/fabric/internal/telemetry"
+	"github.com/atom-fabric/fabric/internal/witness"
 	"github.com/atom-fabric/fabric/worker"
 )
 
@@ -69,12 +76,19 @@ func (a *app) work(ctx context.Context) (err error) {
 			}
 		}()
 	}
+	seen, err := a.watchLog(c, t)
+	if err != nil {
+		return err
+	}
+	if seen != nil {
+		run(seen.Run)
+	}
 	if c.MetricsListen != "" {
-		run(func(ctx context.Context) error { return serve(ctx, c.MetricsListen, workerHealth(db, t)) })
+		run(func(ctx context.Context) error { return serve(ctx, c.MetricsListen, workerHealth(db, seen, t)) })
 	}
 	var queues []worker.Queue
 	if c.Region != "" {
-		q, err := a.regionQueue(c, db, blobs)
+		q, err := a.regionQueue(ctx, c, db, blobs)
 		if err != nil {
 			return err
 		}
@@ -101,56 +115,76 @@ func (a *app) work(ctx context.Context) (err error) {
 }
 
 // regionQueue is what a region's worker does: it verifies with the public key.
-func (a *app) regionQueue(c config.Config, db *postgres.DB, blobs activities.Blobs) (worker.Queue, error) {
+func (a *app) regionQueue(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) (worker.Queue, error) {
 	if !slices.Contains(c.RegionNames(), c.Region) {
 		return worker.Queue{}, usage(fmt.Errorf("FABRIC_REGION %q is none of FABRIC_REGIONS %v", c.Region, c.RegionNames()))
 	}
-	key, _, err := a.pinned(c)
+	by, err := a.trust(ctx, c)
 	if err != nil {
 		return worker.Queue{}, err
 	}
-	verifier, err := cosign.NewVerifier(key)
-	if err != nil {
-		return worker.Queue{}, err
-	}
+	verifier := policyVerifier(c, by, db)
 	bases, err := regionURLs("NEURAL_FABRIC_URL", c.NeuralURL)
 	if err != nil {
 		return worker.Queue{}, err
 	}
+	spool := absolute(c.StateDir, "spool")
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return worker.Queue{}, err
+	}
 	return worker.Region{
 		Name: c.Region, Blobs: blobs, Rounds: db.Rounds(), Verifier: verifier,
-		Runtime: regional.New(bases, http.DefaultTransport),
+		Runtime: regional.New(bases, http.DefaultTransport), Spool: spool,
 	}.Queue(), nil
 }
 
 // controlQueues is what the control plane's worker does. It publishes the
 // topology before it works, so that the data plane has something to run.
 func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) ([]worker.Queue, error) {
-	signer, err := a.signer(c)
+	signer, err := a.signer(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	verifier, err := cosign.NewVerifier(signer.PublicKey())
+	by, err := a.signerTrust(ctx, c, signer)
 	if err != nil {
 		return nil, err
 	}
-	registry, err := oci.New(c.RegistryURL, oci.Login{})
+	verifier := policyVerifier(c, by, db)
+	registry, err := a.openRegistry(c, blobs)
 	if err != nil {
 		return nil, err
 	}
-	inbox, err := notify.New(absolute(c.StateDir, "inbox.jsonl"), c.NotifyURL)
+	inbox, err := notify.New(notify.Options{
+		Path: absolute(c.StateDir, "inbox.jsonl"), Webhook: c.NotifyURL, Secret: []byte(c.NotifySecret.Reveal()), Base: cmp.Or(c.NotifyLink, c.APIURL),
+	})
+	if err != nil {
+		return nil, err
+	}
+	bases, err := regionURLs("FABRIC_MIRRORS", c.Mirrors)
+	if err != nil {
+		return nil, err
+	}
+	mirrors, err := mirror.New(registry, c.RegionNames(), bases)
+	if err != nil {
+		return nil, usage(fmt.Errorf("FABRIC_MIRRORS: %w", err))
+	}
+	heads, err := a.openHeads(blobs)
 	if err != nil {
 		return nil, err
 	}
 	control := worker.Control{
-		Blobs: blobs, Rounds: db.Rounds(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(),
-		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(),
+		Mirrors: mirrors, Replicas: db.ModelReplicas(), Points: db.RecoveryPoints(), Heads: heads,
+		Blobs: blobs, Rounds: db.Rounds(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
+		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(), Accepted: db.Versions().AcceptedAt,
 	}
 	endpoints, err := topology(c)
 	if err != nil {
 		return nil, err
 	}
 	if _, err := control.Publisher().Bootstrap(ctx, c.RegionNames(), endpoints); err != nil {
+		return nil, err
+	}
+	if err := renew(ctx, db.Snapshots(), signer, control.Publisher()); err != nil {
 		return nil, err
 	}
 	var queues []worker.Queue
@@ -165,6 +199,21 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 		}
 	}
 	return queues, nil
+}
+
+// renew has the newest snapshot signed by today's key when another one signed
+// it: after a rotation the data plane would refuse it as soon as the retired
+// key's time is over, and a process that starts has no other.
+func renew(ctx context.Context, snapshots postgres.Snapshots, signer *cosign.Signer, publisher *activities.Snapshot) error {
+	signed, _, ok, err := snapshots.SignedAfter(ctx, 0, 0)
+	if err != nil || !ok {
+		return err
+	}
+	_, err = artifact.VerifyBundle([]*ecdsa.PublicKey{signer.PublicKey()}, signed.Bundle, artifact.PredicateSnapshot, artifact.DigestOf(signed.Snapshot))
+	if !errors.Is(err, artifact.ErrUntrusted) {
+		return err
+	}
+	return publisher.Renew(ctx)
 }
 
 // topology lists the runtimes as endpoints of the data plane.
@@ -204,20 +253,36 @@ func reap(ctx context.Context, db *postgres.DB) error {
 	}
 }
 
-// workerHealth answers for a process that serves nothing else.
-func workerHealth(db *postgres.DB, t *telemetry.Telemetry) http.Handler {
+// workerHealth answers for a process that serves nothing else but, in a region,
+// what it has witnessed of the audit log; seen is nil elsewhere.
+func workerHealth(db *postgres.DB, seen *witness.Witness, t *telemetry.Telemetry) http.Handler {
+	checks := map[string]api.Check{"postgres": db.Health}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", t.Handler())
+	if seen != nil {
+		checks["audit"] = seen.Check
+		mux.Handle("GET "+witness.Path, seen)
+	}
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
-		status, code := "pass", http.StatusOK
+		type result struct {
+			Status string `json:"status"`
+		}
+		answer := struct {
+			result
+			Checks map[string]result `json:"checks"`
+		}{result{"pass"}, map[string]result{}}
+		code := http.StatusOK
 		ctx, cancel := context.WithTimeout(r.Context(), time.Second)
 		defer cancel()
-		if err := db.Health(ctx); err != nil {
-			status, code = "fail", http.StatusServiceUnavailable
+		for name, check := range checks {
+			answer.Checks[name] = result{"pass"}
+			if err := check(ctx); err != nil {
+				answer.Checks[name], answer.Status, code = result{"fail"}, "fail", http.StatusServiceUnavailable
+			}
 		}
 		w.Header().Set("Content-Type", "application/health+json")
 		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"status":%q,"checks":{"postgres":{"status":%q}}}`, status, status)
+		_ = json.NewEncoder(w).Encode(answer) // a probe that hung up needs no answer
 	})
 	return mux
 }

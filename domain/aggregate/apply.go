@@ -2,7 +2,6 @@ package aggregate
 
 import (
 	"fmt"
-	"math"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -39,29 +38,14 @@ func Apply(spec round.ModelSpec, kind round.Kind, base, mean artifact.Tensors) (
 	}
 	out := clone(base)
 	if kind == round.Statistics {
-		normalise(out, mean)
+		means, _ := out.Get(round.TensorMean)
+		scales, _ := out.Get(round.TensorScale)
+		standard(means.F32, scales.F32, mean)
 	}
 	if err := finite(out); err != nil {
 		return nil, err
 	}
 	return out, nil
-}
-
-// normalise turns the moments of the pooled rows into the model's own
-// standardisation. A column that does not vary keeps its unit.
-func normalise(weights, moments artifact.Tensors) {
-	first, _ := moments.Get(round.TensorMoment)
-	second, _ := moments.Get(round.TensorMeanSquare)
-	mean, _ := weights.Get(round.TensorMean)
-	scale, _ := weights.Get(round.TensorScale)
-	for j, m := range first.F64 {
-		mean.F32[j] = float32(m)
-		variance := second.F64[j] - float64(m*m)
-		scale.F32[j] = float32(math.Sqrt(max(variance, 0)))
-		if variance <= rounding*second.F64[j] || scale.F32[j] == 0 {
-			scale.F32[j] = 1
-		}
-	}
 }
 
 func fits(want []round.TensorSpec, base artifact.Tensors) error {

@@ -143,7 +143,7 @@ func BenchmarkMerge(b *testing.B) {
 			defer f.Close()
 			sources = append(sources, aggregate.Source{Tenant: "t", Site: strconv.Itoa(100 + k), Examples: examples[k], Content: artifact.Expect(f, digests[k])})
 		}
-		_, err := aggregate.Merge(dst, big, sources)
+		_, err := aggregate.Merge(dst, big, nil, sources)
 		require.NoError(b, err)
 	}
 	b.Run("read", func(b *testing.B) { // digests of the updates, and their sum

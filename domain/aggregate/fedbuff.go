@@ -2,7 +2,6 @@ package aggregate
 
 import (
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
@@ -21,13 +20,9 @@ type Late struct {
 	Staleness int
 }
 
-// Staleness returns the weight of an update that is τ steps old: 1/√(1+τ).
-// Source: Nguyen et al., AISTATS 2022, section 5 (arXiv:2106.06639).
-func Staleness(tau int) float64 { return 1 / math.Sqrt(1+float64(tau)) }
-
 // Buffered returns the mean of a full buffer, for [Step]:
 //
-//	out[j] = Σ_k s(τ[k])·Δ[k][j] / K
+//	out[j] = Σ_k s(τ[k])·Δ[k][j] / K,  s(τ) = 1/√(1+τ) in whole thousandths, rounded down
 //
 // It divides by K and not by the sum of the weights: a buffer of old updates
 // moves the weights less. Every update counts once, whatever its examples.
@@ -36,7 +31,10 @@ func Staleness(tau int) float64 { return 1 / math.Sqrt(1+float64(tau)) }
 // Order:  by ascending (tenant, site, staleness).
 // Errors: [ErrNoUpdates]; [*UpdateError] with [ErrStale], [ErrShape] or
 // [ErrDuplicate] for the first at fault in that order.
-// Source: the same, Algorithm 1.
+// A region's sum of such terms ([Merge], with [round.StaleWeight] in the place of
+// the examples), divided by a thousand a term ([MergeMean]), is the same to the
+// bit where there is one region.
+// Source: Nguyen et al., AISTATS 2022, Algorithm 1 and section 5 (arXiv:2106.06639).
 func Buffered(spec round.ModelSpec, s round.Strategy, updates []Late) (artifact.Tensors, error) {
 	s, err := s.Validate()
 	if err != nil {
@@ -64,7 +62,7 @@ func Buffered(spec round.ModelSpec, s round.Strategy, updates []Late) (artifact.
 		if err := matches(want, u.Tensors); err != nil {
 			return nil, u.fail(err)
 		}
-		weights[k] = Staleness(u.Staleness)
+		weights[k] = float64(round.StaleWeight(u.Staleness))
 	}
 	out, loops := zeros(want), kernel.Best()
 	rows := make([]kernel.Vector, len(sorted))
@@ -73,7 +71,7 @@ func Buffered(spec round.ModelSpec, s round.Strategy, updates []Late) (artifact.
 			rows[k] = vector(u.Tensors[t])
 		}
 		loops.Sum(out[t].F64, weights, rows)
-		divide(out[t].F64, float64(len(sorted)))
+		divide(out[t].F64, 1000*float64(len(sorted)))
 	}
 	return out, nil
 }

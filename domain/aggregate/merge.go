@@ -38,13 +38,15 @@ type RegionSource struct {
 // return.
 //
 // Want has the tensors and types of the updates ([round.Strategy.Update]),
-// F32 or F64. It returns the sum of the examples.
+// F32 or F64. It returns the sum of the examples. More updates than can be open
+// at a time are added in several calls: before is what the last one wrote, nil
+// in the first, and its sites come before those of this call.
 // Order:  sources come by strictly ascending (tenant, site).
 // Errors: [ErrNoUpdates]; [*UpdateError] for the first source at fault:
 // [ErrExamples], [ErrDuplicate], [ErrOrder], [ErrShape],
 // [round.ErrNotFinite], or what reading it returned; a failure of dst as it
 // is. After an error what was written is worth nothing.
-func Merge(dst io.Writer, want []round.TensorSpec, sources []Source) (int64, error) {
+func Merge(dst io.Writer, want []round.TensorSpec, before io.Reader, sources []Source) (int64, error) {
 	if len(sources) == 0 {
 		return 0, ErrNoUpdates
 	}
@@ -64,7 +66,7 @@ func Merge(dst io.Writer, want []round.TensorSpec, sources []Source) (int64, err
 		examples += s.Examples
 		weights[k], readers[k] = float64(s.Examples), s.Content
 	}
-	return examples, merge(dst, want, weights, 1, readers, func(k int, err error) error {
+	return examples, merge(dst, want, before, weights, 1, readers, func(k int, err error) error {
 		return &UpdateError{Tenant: sources[k].Tenant, Site: sources[k].Site, Err: err}
 	})
 }
@@ -96,7 +98,7 @@ func MergeMean(dst io.Writer, want []round.TensorSpec, sources []RegionSource) (
 		weights[k], readers[k] = 1, s.Content
 	}
 	by := float64(examples+parts/1000) + float64(parts%1000)/1000
-	return examples, merge(dst, wide(want), weights, by, readers, func(k int, err error) error {
+	return examples, merge(dst, wide(want), nil, weights, by, readers, func(k int, err error) error {
 		return &RegionError{Region: sources[k].Region, Err: err}
 	})
 }
@@ -104,23 +106,27 @@ func MergeMean(dst io.Writer, want []round.TensorSpec, sources []RegionSource) (
 // fused is how many sources are added in one go.
 const fused = 16
 
-// merge writes Σ_k weights[k]·x[k] / by.
-func merge(dst io.Writer, want []round.TensorSpec, weights []float64, by float64, sources []io.Reader, at func(int, error) error) error {
+// merge writes (before + Σ_k weights[k]·x[k]) / by.
+func merge(dst io.Writer, want []round.TensorSpec, before io.Reader, weights []float64, by float64, sources []io.Reader, at func(int, error) error) error {
 	l, err := open(want, sources, at)
 	if err != nil {
 		return err
 	}
-	out, err := artifact.NewTensorWriter(dst, infos(wide(want)))
+	begin, err := openBefore(before, want)
+	if err != nil {
+		return err
+	}
+	out, err := newSink(dst, want)
 	if err != nil {
 		return err
 	}
 	loops := kernel.Best()
-	sum, raw := make([]float64, mostChunk/4), make([]byte, mostChunk/4*8)
 	err = l.each(fused, func(tensor, first int, rows []kernel.Vector) error {
-		n := rows[0].Len()
-		sum, raw := sum[:n], raw[:8*n]
+		sum := out.values(rows[0].Len())
 		if first == 0 {
-			clear(sum)
+			if err := begin.read(tensor, sum); err != nil {
+				return err
+			}
 		}
 		loops.Sum(sum, weights[first:first+len(rows)], rows)
 		// Whatever is not finite stays so in a sum: one look at the sum is a
@@ -134,14 +140,15 @@ func merge(dst io.Writer, want []round.TensorSpec, weights []float64, by float64
 		if by != 1 {
 			divide(sum, by)
 		}
-		kernel.PutLE64(raw, sum)
-		_, err := out.Write(raw)
-		return err
+		return out.write(sum)
 	})
+	if err == nil {
+		err = begin.end()
+	}
 	if err != nil {
 		return err
 	}
-	return out.Close()
+	return out.out.Close()
 }
 
 // guilty returns the first vector that is not finite, or the last when only

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -88,13 +89,39 @@ func TestMergeIsTheSumInMemory(t *testing.T) {
 					src[k].Content = slow(src[k].Content)
 				}
 				var got bytes.Buffer
-				examples, err := aggregate.Merge(&got, want, src)
+				examples, err := aggregate.Merge(&got, want, nil, src)
 				require.NoError(t, err)
 				require.Equal(t, p.Examples, examples)
 				require.Equal(t, artifact.DigestOf(encoded(t, p.Sum)), artifact.DigestOf(got.Bytes()), "%s of %d sites", dtype, sites)
 			}
 		}
 	}
+}
+
+// In several passes, each on what the one before has written, it is that too.
+func TestMergeInPasses(t *testing.T) {
+	random := rand.New(rand.NewPCG(8, 9))
+	want := manyShapes(artifact.F32)
+	updates := randomUpdates(random, want, 40)
+	var once bytes.Buffer
+	_, err := aggregate.Merge(&once, want, nil, sources(t, updates))
+	require.NoError(t, err)
+	for _, pass := range []int{1, 7, 39} {
+		var before io.Reader
+		var got bytes.Buffer
+		for part := range slices.Chunk(updates, pass) {
+			got = bytes.Buffer{}
+			_, err := aggregate.Merge(&got, want, before, sources(t, part))
+			require.NoError(t, err)
+			before = artifact.Expect(bytes.NewReader(got.Bytes()), artifact.DigestOf(got.Bytes()))
+		}
+		require.Equal(t, artifact.DigestOf(once.Bytes()), artifact.DigestOf(got.Bytes()), "%d at a time", pass)
+	}
+	last := updates[39:]
+	_, err = aggregate.Merge(io.Discard, want, artifact.Expect(bytes.NewReader(once.Bytes()), artifact.DigestOf(nil)), sources(t, last))
+	require.ErrorIs(t, err, artifact.ErrContent, "what it says at its end is heard")
+	_, err = aggregate.Merge(io.Discard, want, bytes.NewReader(encoded(t, updates[0].Tensors)), sources(t, last))
+	require.ErrorIs(t, err, round.ErrTensors, "a sum is in F64")
 }
 
 func TestMergeMeanIsTheMeanInMemory(t *testing.T) {
@@ -195,18 +222,18 @@ func TestMergeNamesTheSourceAtFault(t *testing.T) {
 			src := sources(t, updates)
 			tt.change(&src[bad])
 			var dst bytes.Buffer
-			_, err := aggregate.Merge(&dst, want, src)
+			_, err := aggregate.Merge(&dst, want, nil, src)
 			require.ErrorIs(t, err, tt.want)
 			var at *aggregate.UpdateError
 			require.ErrorAs(t, err, &at)
 			require.Equal(t, src[bad].Tenant+src[bad].Site, at.Tenant+at.Site)
 		})
 	}
-	_, err = aggregate.Merge(io.Discard, want, nil)
+	_, err = aggregate.Merge(io.Discard, want, nil, nil)
 	require.ErrorIs(t, err, aggregate.ErrNoUpdates)
-	_, err = aggregate.Merge(io.Discard, []round.TensorSpec{{Name: "a", DType: artifact.BF16}}, sources(t, updates))
+	_, err = aggregate.Merge(io.Discard, []round.TensorSpec{{Name: "a", DType: artifact.BF16}}, nil, sources(t, updates))
 	require.ErrorIs(t, err, artifact.ErrDType)
-	_, err = aggregate.Merge(full{}, want, sources(t, updates))
+	_, err = aggregate.Merge(full{}, want, nil, sources(t, updates))
 	require.ErrorIs(t, err, io.ErrShortWrite)
 }
 
@@ -227,7 +254,7 @@ func TestMergeNamesTheFirstOfSeveral(t *testing.T) {
 			require.NoError(t, err)
 			src[k].Content = io.MultiReader(bytes.NewReader(raw[:100]), iotest.ErrReader(io.ErrClosedPipe))
 		}
-		_, err := aggregate.Merge(io.Discard, want, src)
+		_, err := aggregate.Merge(io.Discard, want, nil, src)
 		var at *aggregate.UpdateError
 		require.ErrorAs(t, err, &at)
 		require.Equal(t, src[first].Tenant+src[first].Site, at.Tenant+at.Site)
@@ -245,7 +272,7 @@ func TestMergeLeavesNobodyReading(t *testing.T) {
 		src[k].Content = &slow{r: src[k].Content, reading: &reading}
 	}
 	src[0].Content = io.MultiReader(io.LimitReader(src[0].Content.(*slow).r, 1000), iotest.ErrReader(io.ErrClosedPipe)) // behind the header
-	_, err := aggregate.Merge(io.Discard, want, src)
+	_, err := aggregate.Merge(io.Discard, want, nil, src)
 	require.Zero(t, reading.Load(), "a source is being read")
 	require.ErrorIs(t, err, io.ErrClosedPipe)
 	require.LessOrEqual(t, runtime.NumGoroutine(), before)
@@ -291,7 +318,7 @@ func TestMergeMemoryIsBounded(t *testing.T) {
 		}
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		_, err := aggregate.Merge(io.Discard, want, src)
+		_, err := aggregate.Merge(io.Discard, want, nil, src)
 		require.NoError(t, err)
 		runtime.ReadMemStats(&after)
 		return after.TotalAlloc - before.TotalAlloc

@@ -110,22 +110,18 @@ func (r robustPass) read(places []int, use func(tensor int, rows []kernel.Vector
 
 // write carries out the plan.
 func (r robustPass) write(dst io.Writer, p plan) error {
-	out, err := artifact.NewTensorWriter(dst, infos(wide(r.want)))
+	out, err := newSink(dst, r.want)
 	if err != nil {
 		return err
 	}
-	sum, raw := make([]float64, mostChunk/4), make([]byte, mostChunk/4*8)
 	err = r.read(p.places, func(_ int, rows []kernel.Vector) error {
-		n := rows[0].Len()
-		sum, raw := sum[:n], raw[:8*n]
+		sum := out.values(rows[0].Len())
 		clear(sum)
 		p.combine(sum, rows, r.loops)
-		kernel.PutLE64(raw, sum)
-		_, err := out.Write(raw)
-		return err
+		return out.write(sum)
 	})
 	if err != nil {
 		return err
 	}
-	return out.Close()
+	return out.out.Close()
 }

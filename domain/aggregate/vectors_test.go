@@ -1,6 +1,7 @@
 package aggregate_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"os"
 	"slices"
@@ -258,7 +259,27 @@ func TestFedBuffIsThePapers(t *testing.T) {
 	got, err := aggregate.Buffered(small, round.Strategy{Name: round.FedBuff}, updates)
 	require.NoError(t, err)
 	near(t, v.Mean, values(got, layer("")...), 1e-14)
-	require.Equal(t, 0.5, aggregate.Staleness(3))
+
+	// What regions and the control plane do with the same updates gives these bits.
+	var sources []aggregate.Source
+	slices.Reverse(updates)
+	for _, u := range updates {
+		content, err := u.Tensors.Encode()
+		require.NoError(t, err)
+		sources = append(sources, aggregate.Source{Tenant: u.Tenant, Site: u.Site, Examples: round.StaleWeight(u.Staleness), Content: bytes.NewReader(content)})
+	}
+	var sum, mean bytes.Buffer
+	want := round.Strategy{Name: round.FedBuff}.Update(small, round.Train)
+	for i := range want {
+		want[i].DType = artifact.F64 // as the vectors are
+	}
+	_, err = aggregate.Merge(&sum, want, nil, sources)
+	require.NoError(t, err)
+	_, err = aggregate.MergeMean(&mean, want, []aggregate.RegionSource{{Region: "eu", Examples: 1000 * int64(len(sources)), Content: &sum}})
+	require.NoError(t, err)
+	all, err := got.Encode()
+	require.NoError(t, err)
+	require.Equal(t, all, mean.Bytes())
 }
 
 func TestBucketsAreRankedByTheirHash(t *testing.T) {

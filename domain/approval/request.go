@@ -14,7 +14,7 @@ import (
 // An Action is exactly what will be done if the ballot passes.
 type Action struct {
 	ID          string          `json:"id"`
-	Kind        string          `json:"kind"` // "promotion", "policy", "tuning", "leave-simulation"
+	Kind        string          `json:"kind"` // "promotion", "policy", "tuning", "review", "leave-simulation"
 	Tenant      string          `json:"tenant"`
 	Summary     string          `json:"summary"` // one line for the approver
 	Environment string          `json:"environment"`
@@ -32,7 +32,13 @@ type Approver struct {
 	PublicKey string          `json:"publicKey"` // PEM, ECDSA P-256
 }
 
-// A Request opens a ballot.
+// An Exhibit is one piece of what an approver is shown, by digest.
+type Exhibit struct {
+	Name   string          `json:"name"`
+	Digest artifact.Digest `json:"digest"`
+}
+
+// A Request opens a ballot. It never changes: a vote names its digest.
 type Request struct {
 	Action     Action     `json:"action"`
 	Requester  string     `json:"requester"`        // may not vote
@@ -40,40 +46,87 @@ type Request struct {
 	Roles      []string   `json:"roles"`            // roles that may vote
 	Seats      [][]string `json:"seats,omitempty"`  // the roles that may fill each of the Need seats; absent: any of Roles
 	Approvers  []Approver `json:"approvers"`        // eligible people when the ballot opened
-	Barred     []Approver `json:"barred,omitempty"` // the requester's own keys, so that their vote is told why
+	Barred     []Approver `json:"barred,omitempty"` // keys of the requester and of Trainers, so that their vote is told why
 	Nonce      string     `json:"nonce"`            // issued once, named by every vote
 	OpenedAt   time.Time  `json:"openedAt"`
-	TTLSeconds int64      `json:"ttlSeconds"`
+	TTLSeconds int64      `json:"ttlSeconds"` // to decide
+
+	ExecuteSeconds  int64      `json:"executeSeconds,omitempty"`  // to begin, once it may; 0: no limit
+	HoldSeconds     int64      `json:"holdSeconds,omitempty"`     // from approval until it may begin
+	EscalateSeconds int64      `json:"escalateSeconds,omitempty"` // from opening until Widened holds; 0: never
+	Widened         [][]string `json:"widened,omitempty"`         // the seats after escalation
+	Reserve         []Approver `json:"reserve,omitempty"`         // people who are eligible after escalation only
+	Trainers        []string   `json:"trainers,omitempty"`        // who made what is to serve; may not vote
+	GlassRoles      []string   `json:"glassRoles,omitempty"`      // one person of these may break the glass; none: nobody may
+	Bearers         []Approver `json:"bearers,omitempty"`         // who has such a role
+	Evidence        []Exhibit  `json:"evidence,omitempty"`        // what an approver is to look at
+	Review          string     `json:"review,omitempty"`          // the action whose broken glass this ballot reviews; it never expires
+	Breaker         string     `json:"breaker,omitempty"`         // of a review: who broke the glass; may not vote
 }
 
-// Expires returns when the ballot is rejected for want of votes.
+// Expires returns when the ballot is rejected for want of votes. A review does
+// not expire: it is overdue then.
 func (r Request) Expires() time.Time {
 	return r.OpenedAt.Add(time.Duration(r.TTLSeconds) * time.Second)
+}
+
+// Escalates returns when other roles are told and seats widen, and whether
+// that ever happens.
+func (r Request) Escalates() (time.Time, bool) {
+	return r.OpenedAt.Add(time.Duration(r.EscalateSeconds) * time.Second), r.EscalateSeconds > 0 && len(r.Widened) > 0
+}
+
+// Digest names exactly this request, with the digests of its evidence: what a
+// voter was shown and nothing else.
+// Errors: those of [artifact.Canonical].
+func (r Request) Digest() (artifact.Digest, error) {
+	text, err := artifact.Canonical(r)
+	if err != nil {
+		return "", err
+	}
+	return artifact.DigestOf(text), nil
 }
 
 // A Predicate is what an approver signs, as the predicate of an in-toto
 // statement whose subject digest is Action.Plan.
 type Predicate struct {
-	Decision  string    `json:"decision"` // "approve" or "reject"
-	Action    string    `json:"action"`   // Action.ID
-	Kind      string    `json:"kind"`
-	Nonce     string    `json:"nonce"`
-	Approver  string    `json:"approver"`
-	Reason    string    `json:"reason,omitempty"`
-	IssuedAt  time.Time `json:"issuedAt"`
-	ExpiresAt time.Time `json:"expiresAt"`
+	Decision   string          `json:"decision"` // "approve", "reject", "request-changes", "revoke" or "break-glass"
+	Action     string          `json:"action"`   // Action.ID
+	Kind       string          `json:"kind"`
+	Nonce      string          `json:"nonce"`
+	Request    artifact.Digest `json:"request,omitempty"` // digest of the request that was shown
+	Approver   string          `json:"approver"`
+	OnBehalfOf string          `json:"onBehalfOf,omitempty"` // the approver who delegated to the signer
+	Reason     string          `json:"reason,omitempty"`     // must be given for all but "approve"
+	IssuedAt   time.Time       `json:"issuedAt"`
+	ExpiresAt  time.Time       `json:"expiresAt"`
 }
 
 // A Vote is a verified vote, or one that was refused and why.
 type Vote struct {
-	Approver  string          `json:"approver"`
-	Role      string          `json:"role"`
-	Key       artifact.Digest `json:"key"`
-	Approve   bool            `json:"approve"`
-	Reason    string          `json:"reason,omitempty"`
-	Statement artifact.Digest `json:"statement"`         // sha256 of payload type and payload: the vote's identity
-	Refused   string          `json:"refused,omitempty"` // why it does not count; empty when it may
-	At        time.Time       `json:"at"`
+	Approver   string          `json:"approver"`
+	Role       string          `json:"role"`
+	Key        artifact.Digest `json:"key"`
+	Approve    bool            `json:"approve"`
+	Decision   string          `json:"decision,omitempty"`   // absent: Approve says it
+	For        string          `json:"for,omitempty"`        // whose seat it fills, when the signer is a delegate
+	Delegation artifact.Digest `json:"delegation,omitempty"` // the statement by which they are
+	Reason     string          `json:"reason,omitempty"`
+	Statement  artifact.Digest `json:"statement"`         // sha256 of payload type and payload: the vote's identity
+	Bundle     artifact.Digest `json:"bundle,omitempty"`  // blob of the signed bundle, for whoever checks later
+	Refused    string          `json:"refused,omitempty"` // why it does not count; empty when it may
+	At         time.Time       `json:"at"`
+}
+
+// Says returns the decision of a vote.
+func (v Vote) Says() string {
+	switch {
+	case v.Decision != "":
+		return v.Decision
+	case v.Approve:
+		return Approve
+	}
+	return Reject
 }
 
 // An Outcome is how a ballot stands.
@@ -84,12 +137,20 @@ const (
 	Approved Outcome = "approved"
 	Rejected Outcome = "rejected"
 	Expired  Outcome = "expired"
+	Returned Outcome = "returned" // to the requester, who is asked for changes
+	Revoked  Outcome = "revoked"  // approved, and taken back before it began
+	Lapsed   Outcome = "lapsed"   // approved, and not begun in time
 )
 
 // A Ballot is a request with the votes so far.
 type Ballot struct {
-	Request Request `json:"request"`
-	Votes   []Vote  `json:"votes"`   // that count
-	Refused []Vote  `json:"refused"` // that do not, at most 100, latest last
-	Outcome Outcome `json:"outcome"`
+	Request   Request   `json:"request"`
+	Votes     []Vote    `json:"votes"`               // that count
+	Refused   []Vote    `json:"refused"`             // that do not, at most 100, latest last
+	Withdrawn []Vote    `json:"withdrawn,omitempty"` // that counted and count no more, each with the reason; and the votes that took them back
+	Outcome   Outcome   `json:"outcome"`
+	Escalated bool      `json:"escalated,omitempty"`
+	Glass     bool      `json:"glass,omitempty"` // one person broke the glass: it is under review
+	DecidedAt time.Time `json:"decidedAt,omitzero"`
+	BegunAt   time.Time `json:"begunAt,omitzero"` // its nonce was used then
 }

@@ -95,46 +95,96 @@ func Required(a Action, threshold int) [][]string {
 	return seats
 }
 
+// An Ask is what a request is made of.
+type Ask struct {
+	Action    Action
+	Requester string
+	Trainers  []string // who made what is to serve; barred where the rules say so
+	Threshold int
+	Approvers []Approver
+	Rules     Rules
+	Evidence  []Exhibit
+	Nonce     string
+	OpenedAt  time.Time
+	TTL       time.Duration // unless the rules say another
+}
+
 // NewRequest opens no ballot yet: it says who may vote in one. Of the
-// approvers, it keeps those that may fill a seat and are not the requester, by
-// name. ttl is cut to [MaxTTL]. With no seats the request needs nobody.
+// approvers, it keeps those that may fill a seat and are neither the requester
+// nor barred, by name. The time to decide is cut to [MaxTTL]. With no seats the
+// request needs nobody.
 // Errors: [ErrNoApprovers] when the seats could not be filled even if
-// everybody approved.
-func NewRequest(a Action, requester string, threshold int, approvers []Approver, nonce string, openedAt time.Time, ttl time.Duration) (Request, error) {
+// everybody approved, without escalation.
+func NewRequest(ask Ask) (Request, error) {
+	rules, a := ask.Rules, ask.Action
+	ttl := ask.TTL
+	if rules.DecideSeconds > 0 {
+		ttl = time.Duration(rules.DecideSeconds) * time.Second
+	}
 	req := Request{
-		Action:     a,
-		Requester:  requester,
-		Seats:      Required(a, threshold),
-		Nonce:      nonce,
-		OpenedAt:   openedAt,
-		TTLSeconds: int64(min(ttl, MaxTTL) / time.Second),
+		Action:         a,
+		Requester:      ask.Requester,
+		Seats:          Required(a, ask.Threshold),
+		Evidence:       ask.Evidence,
+		Nonce:          ask.Nonce,
+		OpenedAt:       ask.OpenedAt,
+		TTLSeconds:     int64(min(ttl, MaxTTL) / time.Second),
+		ExecuteSeconds: rules.ExecuteSeconds,
 	}
 	req.Need = len(req.Seats)
-	for _, seat := range req.Seats {
-		req.Roles = append(req.Roles, seat...)
+	req.Roles = rolesOf(req.Seats)
+	if rules.BarTrainer {
+		req.Trainers = ask.Trainers
 	}
-	slices.Sort(req.Roles)
-	req.Roles = slices.Compact(req.Roles)
-	own := func(p Approver) bool { // the requester, under whatever name
-		return slices.ContainsFunc(approvers, func(q Approver) bool { return q.Name == requester && q.Key == p.Key })
+	if rules.HoldSeconds > 0 && a.Risk >= rules.HoldRisk && !a.Rollback {
+		req.HoldSeconds = rules.HoldSeconds
 	}
-	for _, p := range approvers {
+	if rules.EscalatePercent > 0 && req.Need > 0 {
+		req.EscalateSeconds = max(1, req.TTLSeconds*int64(rules.EscalatePercent)/100)
+		req.Widened = widen(req.Seats)
+	}
+	if a.Rollback || !a.Loosens {
+		req.GlassRoles = rules.GlassRoles
+	}
+	later := rolesOf(req.Widened)
+	for _, p := range ask.Approvers {
+		if slices.Contains(req.GlassRoles, p.Role) {
+			req.Bearers = append(req.Bearers, p)
+		}
 		switch {
-		case own(p):
+		case barred(ask.Approvers, p, append([]string{req.Requester}, req.Trainers...)):
 			req.Barred = append(req.Barred, p)
 		case slices.Contains(req.Roles, p.Role):
 			req.Approvers = append(req.Approvers, p)
+		case slices.Contains(later, p.Role):
+			req.Reserve = append(req.Reserve, p)
 		}
 	}
-	slices.SortFunc(req.Approvers, func(a, b Approver) int { return strings.Compare(a.Name, b.Name) })
+	for _, people := range [][]Approver{req.Approvers, req.Reserve, req.Bearers} {
+		slices.SortFunc(people, func(a, b Approver) int { return strings.Compare(a.Name, b.Name) })
+	}
 	everybody := make([]Vote, len(req.Approvers))
 	for i, p := range req.Approvers {
 		everybody[i] = Vote{Approver: p.Name, Role: p.Role, Key: p.Key, Approve: true}
 	}
-	if !req.filled(everybody) {
+	if !Open(req).filled(everybody) {
 		return req, fmt.Errorf("%d approvals are needed from %v: %w", req.Need, req.Seats, ErrNoApprovers)
 	}
 	return req, nil
+}
+
+// barred says whether p is one of names, under whatever name.
+func barred(approvers []Approver, p Approver, names []string) bool {
+	return slices.ContainsFunc(approvers, func(q Approver) bool { return slices.Contains(names, q.Name) && q.Key == p.Key })
+}
+
+func rolesOf(seats [][]string) []string {
+	var roles []string
+	for _, seat := range seats {
+		roles = append(roles, seat...)
+	}
+	slices.Sort(roles)
+	return slices.Compact(roles)
 }
 
 // seats returns the seats of a request, also of one from before they were named.
@@ -147,12 +197,6 @@ func (r Request) seats() [][]string {
 		seats[i] = r.Roles
 	}
 	return seats
-}
-
-// filled says whether distinct people with distinct keys fill every seat.
-func (r Request) filled(votes []Vote) bool {
-	seats := r.seats()
-	return fill(seats, distinct(votes)) == len(seats)
 }
 
 // fill returns how many seats can be filled at once, each vote taking one at
@@ -174,7 +218,7 @@ func fill(seats [][]string, votes []Vote) int {
 func distinct(votes []Vote) []Vote {
 	var kept []Vote
 	for _, v := range votes {
-		if v.Approve && !slices.ContainsFunc(kept, func(k Vote) bool { return k.Approver == v.Approver || k.Key == v.Key }) {
+		if v.Says() == Approve && !slices.ContainsFunc(kept, func(k Vote) bool { return touches(k, v) }) {
 			kept = append(kept, v)
 		}
 	}

@@ -87,9 +87,13 @@ func production(risk int) approval.Action {
 
 func opened() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) }
 
+func ask(a approval.Action, approvers ...approval.Approver) approval.Ask {
+	return approval.Ask{Action: a, Requester: "ann", Threshold: 20, Approvers: approvers, Nonce: "nonce", OpenedAt: opened(), TTL: time.Hour}
+}
+
 func request(t *testing.T, risk int, approvers ...approval.Approver) approval.Request {
 	t.Helper()
-	req, err := approval.NewRequest(production(risk), "ann", 20, approvers, "nonce", opened(), time.Hour)
+	req, err := approval.NewRequest(ask(production(risk), approvers...))
 	require.NoError(t, err)
 	return req
 }
@@ -111,7 +115,9 @@ func TestNewRequest(t *testing.T) {
 	require.ErrorIs(t, err, approval.ErrOwnVote)
 	require.Empty(t, b.Votes)
 
-	long, err := approval.NewRequest(production(20), "ann", 20, []approval.Approver{person("bob", "owner")}, "n", opened(), 1000*time.Hour)
+	forever := ask(production(20), person("bob", "owner"))
+	forever.TTL = 1000 * time.Hour
+	long, err := approval.NewRequest(forever)
 	require.NoError(t, err)
 	require.Equal(t, approval.MaxTTL, long.TTL())
 
@@ -121,11 +127,11 @@ func TestNewRequest(t *testing.T) {
 		"the requester and one": {person("ann", "owner"), person("dan", "risk")},
 	} {
 		t.Run("cannot pass with "+name, func(t *testing.T) {
-			_, err := approval.NewRequest(production(60), "ann", 20, approvers, "n", opened(), time.Hour)
+			_, err := approval.NewRequest(ask(production(60), approvers...))
 			require.ErrorIs(t, err, approval.ErrNoApprovers)
 		})
 	}
-	free, err := approval.NewRequest(approval.Action{Environment: "dev"}, "ann", 20, nil, "n", opened(), time.Hour)
+	free, err := approval.NewRequest(ask(approval.Action{Environment: "dev"}))
 	require.NoError(t, err)
 	require.Zero(t, free.Need)
 	require.Equal(t, approval.Approved, approval.Open(free).Outcome)

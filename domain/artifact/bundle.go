@@ -23,12 +23,15 @@ const MaxBundle = 1 << 20
 
 // A VerifyError says which content's bundle was refused, and why.
 type VerifyError struct {
-	PredicateType string // as asked for
+	PredicateType string // as asked for; empty for bare bytes, see [VerifyBlob]
 	Subject       Digest // as asked for
 	Err           error
 }
 
 func (e *VerifyError) Error() string {
+	if e.PredicateType == "" {
+		return fmt.Sprintf("bundle for the bytes %s: %v", e.Subject.Short(), e.Err)
+	}
 	return fmt.Sprintf("bundle for %s (%s): %v", e.Subject.Short(), clip(e.PredicateType), e.Err)
 }
 func (e *VerifyError) Unwrap() error { return e.Err }
@@ -95,14 +98,17 @@ func SignStatement(random io.Reader, key crypto.Signer, statement Statement) ([]
 	if err != nil {
 		return nil, err
 	}
-	return encodeBundle(public, Envelope{Payload: payload, Signature: der})
+	hint, err := KeyHint(public, statement.PredicateType)
+	if err != nil {
+		return nil, err
+	}
+	return encodeBundle(hint, Envelope{Payload: payload, Signature: der})
 }
 
-func encodeBundle(key *ecdsa.PublicKey, e Envelope) ([]byte, error) {
-	id := KeyID(key).raw()
+func encodeBundle(hint string, e Envelope) ([]byte, error) {
 	return json.Marshal(wireBundle{
 		MediaType:            MediaTypeBundle,
-		VerificationMaterial: wireMaterial{PublicKey: &wireKey{Hint: base64.StdEncoding.EncodeToString(id)}},
+		VerificationMaterial: wireMaterial{PublicKey: &wireKey{Hint: hint}},
 		Envelope: wireEnvelope{
 			Payload:     base64.StdEncoding.EncodeToString(e.Payload),
 			PayloadType: PayloadType,

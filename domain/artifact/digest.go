@@ -95,6 +95,7 @@ const (
 	MediaTypePlan      = "application/vnd.fabric.plan.v1+json"
 	MediaTypePredicate = "application/vnd.fabric.predicate+json"
 	MediaTypeBundle    = "application/vnd.dev.sigstore.bundle.v0.3+json"
+	MediaTypeEvidence  = "application/vnd.fabric.evidence.v1+zip"
 	MediaTypeMasked    = "application/vnd.fabric.masked.v1" // raw elements of a ring
 )
 
@@ -106,12 +107,26 @@ const predicates = "https://github.com/atom-fabric/fabric/predicates/"
 const (
 	PredicateRoundManifest = predicates + "round-manifest/v1"
 	PredicateModelPackage  = predicates + "model-package/v1"
+	PredicateRound         = predicates + "round/v1"
+	PredicateEvidence      = predicates + "evidence/v1"
 	PredicateSurvivors     = predicates + "survivors/v1"
 	PredicatePromotion     = predicates + "promotion/v1"
 	PredicatePolicy        = predicates + "policy-bundle/v1"
 	PredicateSnapshot      = predicates + "snapshot/v1"
 	PredicateApproval      = predicates + "approval/v1"
+	PredicateDelegation    = predicates + "delegation/v1"
 	PredicateSubmission    = predicates + "submission/v1"
+	PredicateReplication   = predicates + "replication/v1"
+	PredicateRecoveryPoint = predicates + "recovery-point/v1"
+	PredicateAlias         = predicates + "alias/v1"
+	PredicateTrustPolicy   = predicates + "trust-policy/v1"
+)
+
+// Predicate types of others that the fabric signs as well, so that their tools
+// accept what it makes.
+const (
+	PredicateOMS  = "https://model_signing/signature/v1.0" // OpenSSF Model Signing: the files of a model
+	PredicateSign = "https://sigstore.dev/cosign/sign/v1"  // what cosign verify asks for of an OCI artifact
 )
 
 // clip shortens foreign text before it goes into an error.

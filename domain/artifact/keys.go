@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -62,6 +63,21 @@ func KeyID(key *ecdsa.PublicKey) Digest {
 		return ""
 	}
 	return DigestOf(der)
+}
+
+// KeyHint is what a bundle with a statement of this type calls its key.
+// Nobody here trusts it, but the tools of OpenSSF Model Signing refuse a wrong
+// one, and they hash another form of the key than cosign does.
+// Errors: [ErrKey].
+func KeyHint(key *ecdsa.PublicKey, predicateType string) (string, error) {
+	if predicateType == PredicateOMS {
+		text, err := MarshalPublicKey(key)
+		return DigestOf(text).Hex(), err
+	}
+	if err := CheckPublicKey(key); err != nil {
+		return "", err
+	}
+	return base64.StdEncoding.EncodeToString(KeyID(key).raw()), nil
 }
 
 // CheckPublicKey refuses what is not on P-256. Stock cosign hashes with SHA-256

@@ -20,13 +20,25 @@ func Expect(r io.Reader, want Digest) io.Reader {
 }
 
 type expecting struct {
-	r    io.Reader
-	hash hash.Hash
-	want Digest
+	r     io.Reader
+	hash  hash.Hash
+	want  Digest
+	begun bool
+}
+
+// Hashed returns a reader of r and the SHA-256 of what was read of it so far. A
+// reader of [Expect] hashes already, and is not hashed a second time.
+func Hashed(r io.Reader) (io.Reader, hash.Hash) {
+	if e, ok := r.(*expecting); ok && !e.begun {
+		return e, e.hash
+	}
+	sum := sha256.New()
+	return io.TeeReader(r, sum), sum
 }
 
 func (e *expecting) Read(p []byte) (int, error) {
 	n, err := e.r.Read(p)
+	e.begun = true
 	e.hash.Write(p[:n])
 	if !errors.Is(err, io.EOF) {
 		return n, err

@@ -54,6 +54,9 @@ type wireStatement struct {
 type wireSubject struct {
 	Name   string     `json:"name"`
 	Digest wireDigest `json:"digest"`
+	// cosign sign writes an empty object here. Nothing may be in it: it would be
+	// said about the subject, and nobody would read it.
+	Annotations *struct{} `json:"annotations,omitempty"`
 }
 
 // wireDigest admits no other algorithm, so that no verifier can be led to
@@ -97,6 +100,11 @@ func ParseStatement(payload []byte) (Statement, error) {
 		Subject:       Digest("sha256:" + wire.Subject[0].Digest.SHA256),
 		PredicateType: wire.PredicateType,
 		Predicate:     wire.Predicate,
+	}
+	// cosign sign v2 leaves the predicate out; v3 writes an empty one. This type
+	// says what it has to say by itself.
+	if s.PredicateType == PredicateSign && (len(s.Predicate) == 0 || string(s.Predicate) == "null") {
+		s.Predicate = json.RawMessage("{}")
 	}
 	return s, s.check()
 }

@@ -18,6 +18,7 @@ import (
 var (
 	ErrCheckpoint = errors.New("not a checkpoint")
 	ErrSignature  = errors.New("checkpoint is not signed by the log's key")
+	ErrVerifier   = errors.New("not a verifier key: want name+id+base64 of an Ed25519 key")
 )
 
 // A Checkpoint commits to the first Size leaves of the log named Origin. Its
@@ -68,14 +69,11 @@ func (c Checkpoint) Sign(key ed25519.PrivateKey) (string, error) {
 // OpenCheckpoint returns the checkpoint of a signed note if the named log's key
 // signed it. Signatures by others are passed over, as witnesses may add theirs.
 func OpenCheckpoint(note, origin string, key ed25519.PublicKey) (Checkpoint, error) {
-	text, sigs, ok := strings.Cut(note, "\n\n")
-	if !ok || len(note) > 1<<20 || !strings.HasSuffix(sigs, "\n") {
-		return Checkpoint{}, ErrCheckpoint
-	}
-	c, err := ParseCheckpoint(text + "\n")
+	c, err := ReadCheckpointUnsafe(note)
 	if err != nil {
 		return Checkpoint{}, err
 	}
+	_, sigs, _ := strings.Cut(note, "\n\n")
 	if c.Origin != origin {
 		return Checkpoint{}, fmt.Errorf("of another log: %w", ErrSignature)
 	}
@@ -85,12 +83,70 @@ func OpenCheckpoint(note, origin string, key ed25519.PublicKey) (Checkpoint, err
 		if !ok {
 			continue
 		}
-		sig, err := base64.StdEncoding.DecodeString(rest)
-		if err == nil && bytes.HasPrefix(sig, want) && ed25519.Verify(key, []byte(c.Text()), sig[len(want):]) {
+		sig, err := base64.StdEncoding.Strict().DecodeString(rest)
+		if err == nil && base64.StdEncoding.EncodeToString(sig) == rest && len(sig) == len(want)+ed25519.SignatureSize && bytes.HasPrefix(sig, want) && ed25519.Verify(key, []byte(c.Text()), sig[len(want):]) {
 			return c, nil
 		}
 	}
 	return Checkpoint{}, ErrSignature
+}
+
+// ReadCheckpointUnsafe returns the checkpoint that a signed note claims, and
+// looks at no signature: for showing, and for finding out which key to ask.
+func ReadCheckpointUnsafe(note string) (Checkpoint, error) {
+	text, sigs, ok := strings.Cut(note, "\n\n")
+	if !ok || len(note) > MaxNote || sigs == "" || !strings.HasSuffix(sigs, "\n") {
+		return Checkpoint{}, ErrCheckpoint
+	}
+	for line := range strings.Lines(sigs) {
+		if !signatureLine(strings.TrimSuffix(line, "\n")) {
+			return Checkpoint{}, fmt.Errorf("signature line: %w", ErrCheckpoint)
+		}
+	}
+	return ParseCheckpoint(text + "\n")
+}
+
+// signatureLine reports whether a line has the form of a signature, whoever's.
+func signatureLine(line string) bool {
+	rest, ok := strings.CutPrefix(line, "— ")
+	name, text, both := strings.Cut(rest, " ")
+	sig, err := base64.StdEncoding.Strict().DecodeString(text)
+	return ok && both && validOrigin(name) && err == nil && len(sig) > 4 && base64.StdEncoding.EncodeToString(sig) == text
+}
+
+// MaxNote is the size of the longest signed note, in bytes: the tree head and
+// some hundred witnesses.
+const MaxNote = 64 << 10
+
+// A Verifier is a log's name and public key: what an auditor pins.
+type Verifier struct {
+	Origin string
+	Key    ed25519.PublicKey
+}
+
+// ParseVerifier reads [VerifierKey], exactly.
+func ParseVerifier(text string) (Verifier, error) {
+	fields := strings.SplitN(text, "+", 3) // base64 has plus signs of its own
+	if len(fields) != 3 || !validOrigin(fields[0]) {
+		return Verifier{}, ErrVerifier
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(fields[2])
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize || raw[0] != algEd25519 {
+		return Verifier{}, ErrVerifier
+	}
+	v := Verifier{Origin: fields[0], Key: ed25519.PublicKey(raw[1:])}
+	if v.String() != text { // the id is of another key
+		return Verifier{}, ErrVerifier
+	}
+	return v, nil
+}
+
+// String returns the verifier as [VerifierKey] does.
+func (v Verifier) String() string { return VerifierKey(v.Origin, v.Key) }
+
+// Open is [OpenCheckpoint] with this log's key.
+func (v Verifier) Open(note string) (Checkpoint, error) {
+	return OpenCheckpoint(note, v.Origin, v.Key)
 }
 
 // VerifierKey returns the key in the form that note tools read:

@@ -82,3 +82,26 @@ func TestDecodeTakesOneForm(t *testing.T) {
 	_, err = Decode(make([]byte, MaxLeaf+1))
 	require.ErrorIs(t, err, ErrLeafSize)
 }
+
+// The fast writer against the canonical form of every other document.
+func FuzzEncodeIsCanonical(f *testing.F) {
+	f.Add("ann", "round.closed", "t1", "round/run-1/3", "open", "AAAA", int64(1_700_000_000_123_456), true)
+	f.Add("<\u00e9\u2028\"\\\x01\n\b\f\r\t\x7f>", "", "", "", "", "", int64(0), false)
+	f.Fuzz(func(t *testing.T, actor, kind, tenant, subject, state, salt string, micros int64, simulated bool) {
+		l := Leaf{V: 1, At: time.UnixMicro(micros).UTC(), Actor: actor, Kind: kind, Tenant: tenant, Subject: subject, State: state, Salt: salt, Simulated: simulated}
+		got, err := l.Encode()
+		if err != nil {
+			return
+		}
+		want, err := artifact.Canonical(l)
+		require.NoError(t, err)
+		require.Equal(t, string(want), string(got))
+	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	for b.Loop() {
+		_, err := leaf().Encode()
+		require.NoError(b, err)
+	}
+}

@@ -25,4 +25,7 @@ type Leaf struct {
 	State     string          `json:"state,omitempty"`     // state after
 	TraceID   string          `json:"traceId,omitempty"`
 	Simulated bool            `json:"simulated,omitempty"`
+	// Salt is 128 random bits in base64url. Every tenant sees every hash; without
+	// it a hash would tell whoever can guess the leaf that the guess is right.
+	Salt string `json:"salt,omitempty"`
 }

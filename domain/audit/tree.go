@@ -3,14 +3,31 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"math/bits"
 )
+
+// ErrHash says that a text is not the base64 of 32 bytes.
+var ErrHash = errors.New("not a hash")
 
 // A Hash is a node of the tree.
 type Hash [sha256.Size]byte
 
 // String returns the hash in the base64 that checkpoints use.
 func (h Hash) String() string { return base64.StdEncoding.EncodeToString(h[:]) }
+
+// MarshalText is [Hash.String].
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads [Hash.String], exactly.
+func (h *Hash) UnmarshalText(text []byte) error {
+	raw, err := base64.StdEncoding.Strict().DecodeString(string(text))
+	if err != nil || len(raw) != len(h) {
+		return ErrHash
+	}
+	*h = Hash(raw)
+	return nil
+}
 
 // LeafHash returns SHA-256(0x00 || body): RFC 6962 section 2.1. The prefix
 // keeps a leaf from passing for a node.

@@ -21,6 +21,25 @@ func Norm[F float32 | float64](parts ...[]F) (float64, error) {
 	return scaledNorm(parts) // squares left the range of float64, or a value is at fault
 }
 
+// Squares adds up the squares of a vector of float32 that is not in memory, in
+// order: their squares do not leave the range of float64.
+type Squares struct{ sum float64 }
+
+// Add adds the next values.
+func (s *Squares) Add(values []float32) {
+	for _, f := range values {
+		s.sum += float64(float64(f) * float64(f)) // never fused
+	}
+}
+
+// Norm returns what [Norm] returns for the whole vector. Errors: [ErrNotFinite].
+func (s *Squares) Norm() (float64, error) {
+	if !(s.sum < math.Inf(1)) {
+		return 0, ErrNotFinite
+	}
+	return math.Sqrt(s.sum), nil
+}
+
 // scaledNorm is Norm for magnitudes whose squares overflow or vanish.
 func scaledNorm[F float32 | float64](parts [][]F) (float64, error) {
 	most := 0.0
@@ -59,21 +78,30 @@ func scaledNorm[F float32 | float64](parts [][]F) (float64, error) {
 // al., ICLR 2018 (arXiv:1710.06963).
 // Errors: [*ParameterError], [ErrNotFinite]; the parts are then as they were.
 func Clip[F float32 | float64](bound float64, parts ...[]F) (float64, error) {
-	if err := refuse("clipNorm", bound, bound > 0 && !math.IsInf(bound, 0)); err != nil {
-		return 0, err
-	}
 	norm, err := Norm(parts...)
 	if err != nil {
 		return 0, err
 	}
-	if norm <= bound*margin {
-		return norm, nil
+	factor, err := ClipFactor(bound, norm)
+	if err != nil || factor == 1 {
+		return norm, err
 	}
-	factor := bound / norm * margin
 	for _, part := range parts {
 		for i, f := range part {
 			part[i] = F(float64(f) * factor)
 		}
 	}
 	return norm, nil
+}
+
+// ClipFactor returns what [Clip] multiplies a vector of that norm by; 1 for one
+// that is within the bound. Errors: [*ParameterError].
+func ClipFactor(bound, norm float64) (float64, error) {
+	if err := refuse("clipNorm", bound, bound > 0 && !math.IsInf(bound, 0)); err != nil {
+		return 0, err
+	}
+	if norm <= bound*margin {
+		return 1, nil
+	}
+	return bound / norm * margin, nil
 }

@@ -49,13 +49,15 @@ type Form struct {
 	kind    round.Kind
 	params  round.Params
 	tensors []round.TensorSpec
-	sites   int // of the cohort: nobody else can answer
+	sites   int     // of the cohort: nobody else can answer
+	norm    float64 // that the round clips to
+	number  int
 }
 
 // For returns the form of a group's vector. Errors: [ErrGroup], those of
 // [ring.NewCodec] and of [secagg.Spec.Validate].
 func For(m round.Manifest, manifest artifact.Digest, group string) (Form, error) {
-	f := Form{kind: m.Kind, params: m.Params, tensors: m.Params.Strategy.Update(m.Params.Model, m.Kind)}
+	f := Form{kind: m.Kind, params: m.Params, tensors: m.Params.Strategy.Update(m.Params.Model, m.Kind), norm: m.ClipNorm(), number: m.Number}
 	for _, c := range m.Cohort {
 		if c.Name() == group {
 			f.sites = c.Sites
@@ -68,10 +70,14 @@ func For(m round.Manifest, manifest artifact.Digest, group string) (Form, error)
 	f.Layout = ring.Layout{Bits: bits, Counts: counts}
 	if m.Kind == round.Statistics {
 		f.Layout.Counts += wideCounts * f.elements()
-	} else if f.Layout.Dim = f.elements(); f.Layout.Dim > 0 {
+	} else if f.elements() > 0 {
 		var err error
 		if f.Codec, err = f.codec(bits); err != nil {
 			return Form{}, err
+		}
+		f.Layout.Dim = f.Codec.Elements(f.sent())
+		if f.adapts() {
+			f.Layout.Dim++ // the count of those within the norm has an element of its own
 		}
 	}
 	if err := f.Layout.Validate(); err != nil {
@@ -84,15 +90,26 @@ func For(m round.Manifest, manifest artifact.Digest, group string) (Form, error)
 	return f, f.Spec.Validate()
 }
 
+// Check says whether as few bits as the run asks for are enough for every group
+// of a round, its sites and their noise. Whole elements are.
+// Errors: those of [For].
+func Check(m round.Manifest, manifest artifact.Digest) error {
+	if !m.Secured || m.Params.Compression.Bits == 0 {
+		return nil
+	}
+	for _, c := range m.Cohort {
+		if _, err := For(m, manifest, c.Name()); err != nil {
+			return fmt.Errorf("group %s: %w", c.Name(), err)
+		}
+	}
+	return nil
+}
+
 // elements counts the values of an update.
 func (f Form) elements() int {
 	n := 0
 	for _, t := range f.tensors {
-		size := 1
-		for _, dim := range t.Shape {
-			size *= dim
-		}
-		n += size
+		n += size(t.Shape)
 	}
 	return n
 }
@@ -102,9 +119,12 @@ func (f Form) limit() float64 {
 	s, p := f.params.Secure, f.params.Privacy
 	switch {
 	case p.On() && p.Unit == round.UnitSite:
-		return p.ClipNorm
+		return max(f.norm, f.half())
 	case p.On():
-		return f.params.LearningRate * p.ClipNorm * float64(s.MaxExamples)
+		return f.params.LearningRate * f.norm * float64(s.MaxExamples)
+	}
+	if f.alike() {
+		return s.Range
 	}
 	return s.Range * float64(s.MaxExamples)
 }
@@ -114,7 +134,7 @@ func (f Form) limit() float64 {
 // that shrinks as the step grows, so the first step that has room is taken.
 // Noise of more than 2^19 steps is drawn no finer: nothing is gained by it.
 func (f Form) codec(bits ring.Bits) (ring.Codec, error) {
-	c, err := ring.NewCodec(bits, f.limit(), f.sites, 0)
+	c, err := ring.NewPacked(bits, f.params.Compression.Bits, f.limit(), f.sites, 0)
 	if err != nil || !f.params.Privacy.Distributed() {
 		return c, err
 	}
@@ -130,11 +150,15 @@ func (f Form) codec(bits ring.Bits) (ring.Codec, error) {
 }
 
 // weight returns what a site's update is multiplied by, in thousandths.
-func (f Form) weight(examples int64) (int64, error) {
-	if examples < 1 && f.kind != round.Evaluate {
+func (f Form) weight(examples int64, tau int) (int64, error) {
+	switch {
+	case examples < 1 && f.kind != round.Evaluate:
 		return 0, ErrWeight
-	}
-	if p := f.params.Privacy; p.On() && p.Unit == round.UnitSite {
+	case f.params.Buffers(f.kind):
+		return f.stale(tau)
+	case tau != 0:
+		return 0, ErrStale
+	case f.alike():
 		return mill, nil
 	}
 	return mill * min(examples, int64(f.params.Secure.MaxExamples)), nil

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/ring"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -21,20 +20,28 @@ func (f Form) private() bool {
 
 // clip is the most that one unit of privacy adds to the sum, L2, before any
 // rounding: a site's clipped update with weight 1, or one row's clipped
-// gradient times the learning rate.
+// gradient times the learning rate. Coordinates that are not sent only make it
+// shorter. Where the norm adapts, it is of the update and the count together.
 func (f Form) clip() float64 {
-	p := f.params.Privacy
-	if p.Unit == round.UnitSite {
-		return p.ClipNorm
+	if f.params.Privacy.Unit == round.UnitSite {
+		return math.Hypot(f.norm, f.half())
 	}
-	return f.params.LearningRate * p.ClipNorm
+	return f.params.LearningRate * f.norm
+}
+
+// coordinates counts what is noised: what is sent of an update, and the count.
+func (f Form) coordinates() int {
+	if f.adapts() {
+		return f.sent() + 1
+	}
+	return f.sent()
 }
 
 // sensitivity adds what roundings can add: adding one unit may turn the
 // rounding of every coordinate of a site's vector by less than a step either
 // way, and its rounding to F32 before that.
 func (f Form) sensitivity(c ring.Codec) float64 {
-	return f.clip() + 2*math.Sqrt(float64(f.Layout.Dim))*(c.Step()+f.limit()*float32Error)
+	return f.clip() + 2*math.Sqrt(float64(f.coordinates()))*(c.Step()+f.limit()*float32Error)
 }
 
 // honest is how many shares of noise are in every sum that is unmasked: the
@@ -58,7 +65,7 @@ func (f Form) share(sites int) (dp.Share, error) {
 		mechanism = dp.Skellam
 	}
 	share, err := dp.Distribute(dp.Distributed{
-		Mechanism: mechanism, ClipNorm: f.sensitivity(f.Codec), Scale: f.Codec.Scale(), Dim: f.Layout.Dim,
+		Mechanism: mechanism, ClipNorm: f.sensitivity(f.Codec), Scale: f.Codec.Scale(), Dim: f.coordinates(),
 		Sites: sites, Survivors: honest, NoiseMultiplier: f.params.Privacy.NoiseMultiplier,
 	})
 	if err != nil {
@@ -82,7 +89,7 @@ func (f Form) Event() (dp.Event, bool, error) {
 		return share.Event, true, err
 	}
 	central, l2, err := f.central()
-	return dp.Event{Mechanism: dp.Gaussian, Count: 1, NoiseMultiplier: central.Effective(l2, f.Layout.Dim), SampleRate: 1}, true, err
+	return dp.Event{Mechanism: dp.Gaussian, Count: 1, NoiseMultiplier: central.Effective(l2, f.coordinates()), SampleRate: 1}, true, err
 }
 
 func (f Form) central() (dp.Central, float64, error) {
@@ -94,43 +101,37 @@ func (f Form) central() (dp.Central, float64, error) {
 // Central says whether whoever unmasks the sum has to add the noise.
 func (f Form) Central() bool { return f.private() && !f.params.Privacy.Distributed() }
 
-// AddNoise adds the central noise to a sum that was decoded. The seed must be
+// centralNoise returns what adds the central noise to coordinates, of which the
+// first is a multiple of [dp.Block]; nil for a round without. The seed must be
 // secret and of this round and group alone; the same seed gives the same noise,
-// so a retry does not average it away. A round without central noise is left
-// as it is. Errors: those of [dp.Central.AddAt].
-func (f Form) AddNoise(sum artifact.Tensors, seed dp.Seed) error {
+// so a retry does not average it away.
+func (f Form) centralNoise(seed dp.Seed) (func(values []float64, first int) error, error) {
 	if !f.Central() {
-		return nil
+		return nil, nil
 	}
 	central, _, err := f.central()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i, t := range sum {
-		// A seed each: a tensor's noise begins on a block of its own.
-		if err := central.AddAt(t.F64, dp.Derive(seed, fmt.Sprintf("tensor %d", i)), 0); err != nil {
-			return err
-		}
-	}
-	return nil
+	return func(values []float64, first int) error { return central.AddAt(values, seed, uint64(first)) }, nil
 }
 
-// noise fills dst with the site's share.
-func (f Form) noise(dst []int64, sites int, seed dp.Seed) error {
+// noise returns what draws the site's share, from a block on.
+func (f Form) noise(sites int, seed dp.Seed) (func(dst []int64, first uint64) error, error) {
 	share, err := f.share(sites)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if f.params.Privacy.Mechanism == round.PrivacySkellam {
 		s, err := dp.NewSkellam(share.LocalVar)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		return s.FillAt(dst, seed, 0)
+		return func(dst []int64, first uint64) error { return s.FillAt(dst, seed, first) }, nil
 	}
 	g, err := dp.NewDiscreteGaussian(share.LocalStddev)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return g.FillAt(dst, seed, 0)
+	return func(dst []int64, first uint64) error { return g.FillAt(dst, seed, first) }, nil
 }

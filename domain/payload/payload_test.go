@@ -3,6 +3,7 @@ package payload_test
 import (
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,8 +18,7 @@ import (
 
 var digest = artifact.DigestOf([]byte("manifest"))
 
-func manifest(t testing.TB, kind round.Kind, sites int, change func(*round.Params)) round.Manifest {
-	t.Helper()
+func manifest(t require.TestingT, kind round.Kind, sites int, change func(*round.Params)) round.Manifest {
 	p := round.Params{Model: round.ModelSpec{Inputs: 3}, Features: []string{"f"}}
 	if change != nil {
 		change(&p)
@@ -189,23 +189,36 @@ func TestNoiseOfAQuorumIsEnough(t *testing.T) {
 }
 
 func TestCentralNoiseIsAddedOnce(t *testing.T) {
-	f, err := payload.For(manifest(t, round.Train, 3, private(round.PrivacyCentral, round.UnitSite)), digest, "eu")
+	const inputs = 2048
+	f, err := payload.For(manifest(t, round.Train, 3, func(p *round.Params) {
+		private(round.PrivacyCentral, round.UnitSite)(p)
+		p.Model.Inputs, p.Bounds = inputs, slices.Repeat([][2]float64{{0, 1}}, inputs)
+	}), digest, "eu")
 	require.NoError(t, err)
 	require.True(t, f.Central())
-	zeros := func() artifact.Tensors {
-		return artifact.Tensors{{Name: "x", DType: artifact.F64, Shape: []int{4096}, F64: make([]float64, 4096)}}
+	v, _, err := f.Encode(payload.Input{
+		Tensors: artifact.Tensors{
+			{Name: "linear.bias", DType: artifact.F32, Shape: []int{2}, F32: make([]float32, 2)},
+			{Name: "linear.weight", DType: artifact.F32, Shape: []int{inputs, 2}, F32: make([]float32, 2*inputs)},
+		},
+		Metrics: round.Metrics{Examples: 1}, RosterSites: 3,
+	})
+	require.NoError(t, err)
+	open := func(s int) payload.Sum {
+		sum, err := f.Open(v, 1, seed(s))
+		require.NoError(t, err)
+		return sum
 	}
-	first, again, other := zeros(), zeros(), zeros()
-	require.NoError(t, f.AddNoise(first, seed(1)))
-	require.NoError(t, f.AddNoise(again, seed(1)))
-	require.NoError(t, f.AddNoise(other, seed(2)))
-	require.Equal(t, first, again, "a retry cannot average the noise away")
-	require.NotEqual(t, first, other)
+	first := open(1)
+	require.Equal(t, first, open(1), "a retry cannot average the noise away")
+	require.NotEqual(t, first, open(2))
 	var squares float64
-	for _, x := range first[0].F64 {
-		squares += x * x
+	for _, tensor := range first.Tensors {
+		for _, x := range tensor.F64 {
+			squares += x * x
+		}
 	}
-	require.InEpsilon(t, 4, squares/4096, 5*math.Sqrt(2.0/4096))
+	require.InEpsilon(t, 4, squares/(2*inputs+2), 5*math.Sqrt(2.0/(2*inputs)))
 	_, costs, err := f.Event()
 	require.NoError(t, err)
 	require.True(t, costs)

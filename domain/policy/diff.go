@@ -36,12 +36,13 @@ func Diff(from, to Document) []Change {
 	add("weight of fabric score", fmt.Sprint(from.Weights.Fabric), fmt.Sprint(to.Weights.Fabric))
 	add("weight of locality", fmt.Sprint(from.Weights.Locality), fmt.Sprint(to.Weights.Locality))
 	add("approval threshold", fmt.Sprint(from.Threshold), fmt.Sprint(to.Threshold))
+	add("rules of approval", fmt.Sprintf("%+v", from.Balloting()), fmt.Sprintf("%+v", to.Balloting()))
 	return changes
 }
 
 // Loosens says whether the new document takes protection away, and the first
 // such thing in words: it permits a call that the old one refuses, or raises
-// the threshold from which people must agree.
+// the threshold from which people must agree, or makes a rule of approvals laxer.
 //
 // It is exact. Two calls that no rule tells apart are decided alike, so it is
 // enough to try every tenant, model and region that a rule names, and one of
@@ -49,6 +50,9 @@ func Diff(from, to Document) []Change {
 func Loosens(from, to Document) (string, bool) {
 	if to.Threshold > from.Threshold {
 		return fmt.Sprintf("the approval threshold rises from %d to %d", from.Threshold, to.Threshold), true
+	}
+	if !to.Balloting().Stricter(from.Balloting()).Equal(to.Balloting()) {
+		return "a rule of approvals becomes laxer", true
 	}
 	tenants, models, regions := universe(from, to)
 	for _, tenant := range tenants {

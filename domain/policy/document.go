@@ -6,12 +6,24 @@
 // going back is a higher revision with the earlier content.
 package policy
 
+import "github.com/atom-fabric/fabric/domain/approval"
+
 // A Document is one revision of the routing policy.
 type Document struct {
 	Revision  int64   `json:"revision"`
 	Rules     []Rule  `json:"rules"`     // the first that matches decides; none: refused
 	Weights   Weights `json:"weights"`   // how permitted endpoints are scored
 	Threshold int     `json:"threshold"` // risk from which an action needs approvers, 0..100
+
+	Approvals *approval.Rules `json:"approvals,omitempty"` // of ballots; absent: approval.DefaultRules
+}
+
+// Balloting returns the rules of ballots under the document.
+func (d Document) Balloting() approval.Rules {
+	if d.Approvals == nil {
+		return approval.DefaultRules()
+	}
+	return *d.Approvals
 }
 
 // A Rule permits regions and kinds to a tenant. "*" matches any.

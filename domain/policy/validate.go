@@ -69,6 +69,9 @@ func (d Document) Validate() error {
 	if d.Threshold < 0 || d.Threshold > 100 {
 		return &DocumentError{"/threshold", ErrThreshold}
 	}
+	if err := d.Balloting().Check(); err != nil {
+		return &DocumentError{"/approvals", err}
+	}
 	return nil
 }
 

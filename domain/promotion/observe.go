@@ -23,6 +23,8 @@ func Observe(kind, tenant, model, environment string, regions []string, s routin
 		for _, r := range s.Regions {
 			o.Policy = max(o.Policy, r.Policy)
 		}
+	case KindRestore:
+		o.State = s.StateOf(tenant)
 	}
 	return o
 }

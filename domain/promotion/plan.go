@@ -11,10 +11,10 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
-// A Plan is everything that an apply will do. One of Version, Policy and
-// Tuning is set, by Kind.
+// A Plan is everything that an apply will do. One of Version, Policy, Tuning
+// and Restore is set, by Kind.
 type Plan struct {
-	Kind        string           `json:"kind"` // "promotion", "policy", "tuning"
+	Kind        string           `json:"kind"` // "promotion", "policy", "tuning", "restore"
 	Tenant      string           `json:"tenant"`
 	ModelID     string           `json:"modelId,omitempty"`
 	Environment string           `json:"environment"` // "dev", "staging", "production"
@@ -23,6 +23,7 @@ type Plan struct {
 	Version     *Version         `json:"version,omitempty"`
 	Policy      *json.RawMessage `json:"policy,omitempty"` // a policy.Document
 	Tuning      *Tuning          `json:"tuning,omitempty"`
+	Restore     *Restore         `json:"restore,omitempty"`
 	Diff        []Change         `json:"diff"` // for people: what changes
 	Risk        Risk             `json:"risk"`
 	Simulated   bool             `json:"simulated"`
@@ -35,6 +36,7 @@ type Observed struct {
 	Champion int             `json:"champion"`          // version number that serves now, 0 for none
 	Package  artifact.Digest `json:"package,omitempty"` // of it
 	Policy   int64           `json:"policy"`            // policy revision in force
+	State    artifact.Digest `json:"state,omitempty"`   // of everything that a restore replaces
 }
 
 // Version is the model version that a promotion serves.

@@ -31,6 +31,8 @@ func Stale(observed, now Observed) error {
 		return &StaleError{"the package that serves", observed.Package.Short(), now.Package.Short()}
 	case observed.Policy != now.Policy:
 		return &StaleError{"the policy revision in force", fmt.Sprint(observed.Policy), fmt.Sprint(now.Policy)}
+	case observed.State != now.State:
+		return &StaleError{"what the tenant runs", observed.State.Short(), now.State.Short()}
 	}
 	return nil
 }

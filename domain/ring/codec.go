@@ -17,10 +17,11 @@ const (
 // over Sites sites, with Headroom steps of noise in it, stays inside the ring.
 type Codec struct {
 	Bits     Bits    `json:"bits"`
-	Range    float64 `json:"range"`    // magnitude that is carried without saturation
-	Sites    int     `json:"sites"`    // the most that are summed
-	Headroom int64   `json:"headroom"` // steps kept free at either end of the sum, for noise
-	StepExp  int     `json:"stepExp"`  // one step is 2^StepExp
+	Range    float64 `json:"range"`           // magnitude that is carried without saturation
+	Sites    int     `json:"sites"`           // the most that are summed
+	Headroom int64   `json:"headroom"`        // steps kept free at either end of the sum, for noise
+	StepExp  int     `json:"stepExp"`         // one step is 2^StepExp
+	Field    int     `json:"field,omitempty"` // bits of a coordinate, several in an element; 0 gives each an element, see [Pack]
 }
 
 // NewCodec returns the finest codec whose sum of sites cannot wrap:
@@ -33,7 +34,13 @@ type Codec struct {
 // the round can bear, see [Headroom].
 // Errors: [ErrParameter]; [ErrOverflow] where not even one level a site fits.
 func NewCodec(size Bits, limit float64, sites int, headroom int64) (Codec, error) {
-	c := Codec{Bits: size, Range: limit, Sites: sites, Headroom: headroom}
+	return NewPacked(size, 0, limit, sites, headroom)
+}
+
+// NewPacked is [NewCodec] with coordinates of so many bits in the place of the
+// ring's: coarser steps, and fewer bytes. 0 takes the whole element.
+func NewPacked(size Bits, field int, limit float64, sites int, headroom int64) (Codec, error) {
+	c := Codec{Bits: size, Field: field, Range: limit, Sites: sites, Headroom: headroom}
 	if err := c.parameters(); err != nil {
 		return Codec{}, err
 	}
@@ -57,6 +64,8 @@ func (c Codec) parameters() error {
 	switch {
 	case c.Bits != Z32 && c.Bits != Z64:
 		return fmt.Errorf("%w: ring of %d bits", ErrParameter, c.Bits)
+	case c.Field != 0 && (c.Field < minField || c.Field > int(c.Bits)/2):
+		return fmt.Errorf("%w: coordinates of %d bits", ErrParameter, c.Field)
 	case !(c.Range >= 0x1p-500 && c.Range <= 0x1p500):
 		return fmt.Errorf("%w: range %v", ErrParameter, c.Range)
 	case c.Sites < 1 || c.Sites > MaxSites:
@@ -72,6 +81,9 @@ func (c Codec) mostLevels() int64 {
 	half, most := int64(math.MaxInt32), int64(maxLevels32)
 	if c.Bits == Z64 {
 		half, most = math.MaxInt64, maxLevels64
+	}
+	if c.Field != 0 {
+		half = 1<<(c.Field-1) - 1
 	}
 	return min(most, (half-min(c.Headroom, half))/int64(c.Sites))
 }

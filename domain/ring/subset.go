@@ -18,17 +18,47 @@ import (
 // below a bound by Lemire, TOMACS 29 (2019), 3.
 // Errors: [ErrParameter].
 func Subset(seed dp.Seed, dim, k int) ([]uint32, error) {
-	if dim < 1 || uint64(dim) > math.MaxUint32 || k < 1 || k > dim {
-		return nil, fmt.Errorf("%w: %d of %d coordinates", ErrParameter, k, dim)
+	c, err := NewChooser(seed, dim, k)
+	if err != nil {
+		return nil, err
 	}
 	chosen := make([]uint32, 0, k)
-	r := words{stream: dp.NewStreamAt(seed, 0, 0)}
 	for i := 0; len(chosen) < k; i++ {
-		if r.below(uint32(dim-i)) < uint32(k-len(chosen)) {
+		if c.Next() {
 			chosen = append(chosen, uint32(i))
 		}
 	}
 	return chosen, nil
+}
+
+// A Chooser draws the same coordinates as [Subset] one after the other, in the
+// memory of none of them.
+type Chooser struct {
+	random  words
+	dim, at int
+	left    int
+}
+
+// NewChooser returns a chooser before the first coordinate.
+// Errors: [ErrParameter].
+func NewChooser(seed dp.Seed, dim, k int) (*Chooser, error) {
+	if dim < 1 || uint64(dim) > math.MaxUint32 || k < 1 || k > dim {
+		return nil, fmt.Errorf("%w: %d of %d coordinates", ErrParameter, k, dim)
+	}
+	return &Chooser{random: words{stream: dp.NewStreamAt(seed, 0, 0)}, dim: dim, left: k}, nil
+}
+
+// Next says whether the next coordinate is chosen; none is after the last.
+func (c *Chooser) Next() bool {
+	if c.left == 0 {
+		return false
+	}
+	yes := c.random.below(uint32(c.dim-c.at)) < uint32(c.left)
+	c.at++
+	if yes {
+		c.left--
+	}
+	return yes
 }
 
 // words reads 32 bits at a time.

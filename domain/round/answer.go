@@ -17,6 +17,7 @@ type Answer struct {
 	Update   artifact.Digest `json:"update,omitempty"`
 	Metrics  Metrics         `json:"metrics"`         // zero in a secured round: they ride inside the masked vector
 	Stage    Stage           `json:"stage,omitempty"` // empty is [StageUpdate]
+	From     int             `json:"from,omitempty"`  // train round whose weights a late update started from; 0 is this one. Always 0 in a secured round
 }
 
 // Subject returns the digest that the statement is about.

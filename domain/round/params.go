@@ -52,14 +52,15 @@ type Params struct {
 	Features        []string  `json:"features"` // feature ids, the same for every tenant
 	Production      bool      `json:"production"`
 
-	Strategy Strategy     `json:"strategy,omitzero"`
-	Secure   Secure       `json:"secure,omitzero"`
-	Privacy  Privacy      `json:"privacy,omitzero"`
-	Bounds   [][2]float64 `json:"bounds,omitempty"`   // public [low, high] of every column: the normalisation, in the place of a statistics round
-	SampleBP int          `json:"sampleBP,omitempty"` // share of the enrolled sites that a train round asks, in basis points; 0 asks all
-	OverBP   int          `json:"overBP,omitempty"`   // how many more than that are asked, in basis points of it; the first that answer count
-	TargetBP int          `json:"targetBP,omitempty"` // stop once the held-out accuracy reaches it, in basis points
-	Patience int          `json:"patience,omitempty"` // stop after so many train rounds without a better loss; 0 never does
+	Strategy    Strategy     `json:"strategy,omitzero"`
+	Secure      Secure       `json:"secure,omitzero"`
+	Privacy     Privacy      `json:"privacy,omitzero"`
+	Compression Compression  `json:"compression,omitzero"` // of updates in train rounds
+	Bounds      [][2]float64 `json:"bounds,omitempty"`     // public [low, high] of every column: the normalisation, in the place of a statistics round
+	SampleBP    int          `json:"sampleBP,omitempty"`   // share of the enrolled sites that a train round asks, in basis points; 0 asks all
+	OverBP      int          `json:"overBP,omitempty"`     // how many more than that are asked, in basis points of it; the first that answer count
+	TargetBP    int          `json:"targetBP,omitempty"`   // stop once the held-out accuracy reaches it, in basis points
+	Patience    int          `json:"patience,omitempty"`   // stop after so many train rounds without a better loss; 0 never does
 }
 
 // A Cohort is a group whose sites are summed together, and how many they are.
@@ -86,6 +87,15 @@ type FeatureRef struct {
 	Fingerprint artifact.Digest `json:"fingerprint"`
 }
 
+// ClipNorm returns the norm that updates are clipped to in this round, which is
+// also the norm that the noise is scaled by.
+func (m Manifest) ClipNorm() float64 {
+	if m.Clip != 0 {
+		return m.Clip
+	}
+	return m.Params.Privacy.ClipNorm
+}
+
 // A Manifest is the signed order that a site obeys. It names everything that
 // determines the site's work, so that two sites with one manifest digest did
 // the same work.
@@ -106,4 +116,6 @@ type Manifest struct {
 	State      artifact.Descriptor `json:"state,omitzero"`              // server optimiser state that the round starts from
 	SampleSeed uint64              `json:"sampleSeed,string,omitempty"` // of the draws of sites and buckets; see [SampleSeed]
 	Enrolled   int                 `json:"enrolled,omitempty"`          // sites that the cohort was drawn from
+	Clip       float64             `json:"clip,omitempty"`              // clipping norm of this round, where it adapts
+	Starts     []Start             `json:"starts,omitempty"`            // older weights of the run that an update may have started from, the newest first
 }

@@ -60,6 +60,8 @@ type Privacy struct {
 	ClipNorm        float64 `json:"clipNorm"`        // L2: of a site's update, or of a row's gradient
 	Delta           float64 `json:"delta"`
 	MaxEpsilon      float64 `json:"maxEpsilon,omitempty"` // of the whole run, at Delta; 0 leaves it to the budgets
+
+	Adaptive Adaptive `json:"adaptive,omitzero"` // moves ClipNorm from round to round
 }
 
 // On says whether noise is added.
@@ -134,9 +136,15 @@ func (p Params) privacy() (Privacy, error) {
 	}
 	if v.Unit == "" {
 		v.Unit = UnitExample
+		if v.Adaptive.On() {
+			v.Unit = UnitSite
+		}
 	}
 	if v.ClipNorm == 0 {
 		v.ClipNorm = 1
+		if v.Adaptive.On() {
+			v.ClipNorm = 0.1
+		}
 	}
 	if v.Delta == 0 {
 		v.Delta = 1e-5
@@ -148,7 +156,7 @@ func (p Params) privacy() (Privacy, error) {
 		return v, &ParamError{"privacy.unit", ErrUnit}
 	case !(v.NoiseMultiplier >= 0.01 && v.NoiseMultiplier <= 1000):
 		return v, &ParamError{"privacy.noiseMultiplier", fmt.Errorf("%w: 0.01 to 1000", ErrOutOfRange)}
-	case !(v.ClipNorm >= 1e-6 && v.ClipNorm <= 1e6):
+	case !(v.ClipNorm >= leastClip && v.ClipNorm <= mostClip):
 		return v, &ParamError{"privacy.clipNorm", fmt.Errorf("%w: 1e-6 to 1e6", ErrOutOfRange)}
 	case !(v.Delta > 0 && v.Delta <= 0.01):
 		return v, &ParamError{"privacy.delta", fmt.Errorf("%w: above 0, to 0.01", ErrOutOfRange)}
@@ -161,7 +169,9 @@ func (p Params) privacy() (Privacy, error) {
 	case p.Secure.Mode == SecureOff || p.Strategy.Robust():
 		return v, &ParamError{"privacy.mechanism", ErrNotSummed}
 	}
-	return v, nil
+	var err error
+	v.Adaptive, err = v.adaptive()
+	return v, err
 }
 
 // Limits of bounds: middle and scale become weights, which are F32.

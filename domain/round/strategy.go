@@ -74,8 +74,8 @@ type Strategy struct {
 	Keep         int     `json:"keep,omitempty"`         // multi_krum: vectors averaged; 0 is n-f-2
 	MaxNorm      float64 `json:"maxNorm,omitempty"`      // norm_bound, in parameter units; 1
 	BucketSites  int     `json:"bucketSites,omitempty"`  // sites a secure bucket, at least 3; 0 is no buckets
-	Buffer       int     `json:"buffer,omitempty"`       // fedbuff: updates a step; 10
-	MaxStaleness int     `json:"maxStaleness,omitempty"` // fedbuff: older updates are refused; 20
+	Buffer       int     `json:"buffer,omitempty"`       // fedbuff: sites that are ready before a step is taken; 10
+	MaxStaleness int     `json:"maxStaleness,omitempty"` // fedbuff: steps after which an update is refused; 20
 }
 
 // Adaptive says whether the server keeps second moments.
@@ -200,7 +200,7 @@ func (s *Strategy) counts() []param[int] {
 		{"keep", &s.Keep, s.Rule == RuleMultiKrum, 0, 0, 10_000},
 		{"bucketSites", &s.BucketSites, s.Robust(), 0, 0, 10_000},
 		{"buffer", &s.Buffer, buffered, buffer, 1, 10_000},
-		{"maxStaleness", &s.MaxStaleness, buffered, stale, 1, 100_000},
+		{"maxStaleness", &s.MaxStaleness, buffered, stale, 1, 200}, // a manifest lists so many starts
 	}
 }
 

@@ -77,3 +77,27 @@ func (m ModelSpec) Partial(kind Kind) []TensorSpec {
 	}
 	return specs
 }
+
+// MaxBuiltInBytes bounds the weights of a model that a built-in trainer trains:
+// it holds them, the network that it changes and its gradient in memory, in
+// float64, some eight times as much.
+const MaxBuiltInBytes = 64 << 20
+
+// maxParameters keeps a vector with its counts inside what is summed at once.
+const maxParameters = 1<<31 - 1<<20
+
+// Parameters returns the number of elements of the model's weights.
+func (m ModelSpec) Parameters() int64 {
+	var n int64
+	for _, t := range m.Tensors() {
+		size := int64(1)
+		for _, dim := range t.Shape {
+			size *= int64(dim)
+		}
+		n += size
+	}
+	return n
+}
+
+// SizeBytes returns the size of the model's weights in F32, without a header.
+func (m ModelSpec) SizeBytes() int64 { return 4 * m.Parameters() }

@@ -11,9 +11,9 @@ var (
 	ErrOutOfRange = errors.New("out of range")
 	ErrTrainer    = errors.New("a trainer is logistic, mlp or exec")
 	ErrHidden     = errors.New("hidden units are not for softmax regression")
+	ErrModelSize  = errors.New("the model is too large")
 	ErrFeatures   = errors.New("at least one feature, none twice")
 	ErrRegions    = errors.New("more regions than sites must answer")
-	ErrBuffered   = errors.New("rounds do not buffer: every update starts from the weights of its round, so that there is nothing stale to weigh")
 	ErrOver       = errors.New("more than a sample is asked only where there is a sample")
 )
 
@@ -54,7 +54,7 @@ func (p Params) Validate() (Params, error) {
 		v, lo, hi int
 	}{
 		{"model.inputs", p.Model.Inputs, 1, 100_000},
-		{"model.hidden", p.Model.Hidden, 0, 4096},
+		{"model.hidden", p.Model.Hidden, 0, maxHidden(p.Model.Trainer)},
 		{"model.classes", p.Model.Classes, 2, 1000},
 		{"rounds", p.Rounds, 1, 10_000},
 		{"quorum", p.Quorum, 1, 100_000},
@@ -68,6 +68,9 @@ func (p Params) Validate() (Params, error) {
 		if r.v < r.lo || r.v > r.hi {
 			return Params{}, &ParamError{r.name, fmt.Errorf("%w: %d to %d", ErrOutOfRange, r.lo, r.hi)}
 		}
+	}
+	if err := p.Model.bounded(); err != nil {
+		return Params{}, err
 	}
 	if p.QuorumRegions > p.Quorum {
 		return Params{}, &ParamError{"quorumRegions", ErrRegions}
@@ -85,9 +88,6 @@ func (p Params) Validate() (Params, error) {
 	if p.Strategy, err = p.Strategy.Validate(); err != nil {
 		return Params{}, err
 	}
-	if p.Strategy.Name == FedBuff {
-		return Params{}, &ParamError{"strategy.name", ErrBuffered}
-	}
 	if p.Secure, err = p.Secure.validate(p.Production); err != nil {
 		return Params{}, err
 	}
@@ -100,6 +100,9 @@ func (p Params) Validate() (Params, error) {
 	if p.Privacy.On() {
 		p.Secure.Mode = SecureOn // noise on a sum hides a unit only where nobody sees the terms
 	}
+	if p.Compression, err = p.compression(); err != nil {
+		return Params{}, err
+	}
 	for _, r := range []struct {
 		name string
 		v    int
@@ -111,7 +114,29 @@ func (p Params) Validate() (Params, error) {
 	if p.OverBP > 0 && p.SampleBP == 0 {
 		return Params{}, &ParamError{"overBP", ErrOver}
 	}
+	if err := p.buffered(); err != nil {
+		return Params{}, err
+	}
 	return p, nil
+}
+
+// maxHidden is how many units a hidden layer may have.
+func maxHidden(trainer string) int {
+	if trainer == TrainerExec {
+		return 131_072
+	}
+	return 4096
+}
+
+// bounded refuses a model that nobody could train or sum.
+func (m ModelSpec) bounded() error {
+	switch n := m.Parameters(); {
+	case n > maxParameters:
+		return &ParamError{"model", fmt.Errorf("%w: %d parameters, at most %d", ErrModelSize, n, maxParameters)}
+	case m.Trainer != TrainerExec && m.SizeBytes() > MaxBuiltInBytes:
+		return &ParamError{"model", fmt.Errorf("%w: %d bytes of weights, at most %d for a built-in trainer, which holds them in memory", ErrModelSize, m.SizeBytes(), MaxBuiltInBytes)}
+	}
+	return nil
 }
 
 // filled returns the parameters with defaults in the place of zeros.

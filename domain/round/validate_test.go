@@ -81,7 +81,6 @@ func TestParametersThatAreRefused(t *testing.T) {
 			}
 		}, "features", round.ErrFeatures},
 		{"a strategy that nobody wrote", func(p *round.Params) { p.Strategy.Name = "fedmagic" }, "strategy.name", round.ErrStrategy},
-		{"a strategy that rounds do not have", func(p *round.Params) { p.Strategy.Name = round.FedBuff }, "strategy.name", round.ErrBuffered},
 		{"a rule that nobody wrote", func(p *round.Params) { p.Strategy.Rule = "oracle" }, "strategy.rule", round.ErrRule},
 		{"a parameter of another strategy", func(p *round.Params) { p.Strategy.Momentum = .5 }, "strategy.momentum", round.ErrForeign},
 		{"buckets of two", func(p *round.Params) { p.Strategy.Rule, p.Strategy.BucketSites = round.RuleMedian, 2 }, "strategy.bucketSites", round.ErrOutOfRange},

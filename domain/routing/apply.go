@@ -23,6 +23,9 @@ var (
 // way back that does not wait for a download.
 const spare = 2
 
+// Renew returns the next snapshot with the same content, to be signed anew.
+func (s Snapshot) Renew(at time.Time) Snapshot { return s.next(at) }
+
 // Load returns the next snapshot, in which the package's regions load it too.
 // No route moves. Versions of the model that nothing needs are let go.
 // Errors: [ErrRegion]; [ErrOther] when the number is taken by another package.
@@ -37,6 +40,7 @@ func (s Snapshot) Load(p Package, at time.Time) (Snapshot, error) {
 			return Snapshot{}, fmt.Errorf("%s/%s version %d: %w", p.Tenant, p.Model, p.Version, ErrOther)
 		}
 		p.Regions = union(next.Packages[i].Regions, p.Regions)
+		p.Mirrors = mirrors(next.Packages[i].Mirrors, p.Mirrors)
 		next.Packages[i] = p
 	} else {
 		p.Regions = union(nil, p.Regions)

@@ -47,11 +47,15 @@ type Package struct {
 	Tenant     string          `json:"tenant"`
 	Model      string          `json:"model"`
 	Version    int             `json:"version"`
-	Registry   string          `json:"registry"` // base URL
+	Registry   string          `json:"registry"`          // base URL
+	Mirrors    []Mirror        `json:"mirrors,omitempty"` // of the regions that pull from elsewhere
 	Repository string          `json:"repository"`
 	Manifest   artifact.Digest `json:"manifest"`
 	Bundle     json.RawMessage `json:"bundle"` // Sigstore bundle over the manifest
 	Regions    []string        `json:"regions"`
+	// AcceptedAt is when the bundle was accepted, by the audit log: it stays good
+	// after its key has retired.
+	AcceptedAt time.Time `json:"acceptedAt,omitzero"`
 }
 
 // A Route sends a tenant's calls for a model to one version.

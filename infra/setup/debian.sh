@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the fabric needs from the machine and a fresh Debian may lack:
-# PostgreSQL's server programs, and Python with numpy for the trainer example.
+# PostgreSQL's server programs, and Python with numpy for the trainer example;
+# with the argument softhsm, SoftHSM as well.
 # It changes nothing when all is there, and makes no system database cluster.
 set -eu
 
@@ -15,6 +16,15 @@ fi
 if ! /usr/bin/python3 -c 'import numpy' >/dev/null 2>&1; then
 	missing="$missing python3 python3-numpy"
 fi
+for wanted in "$@"; do
+	case $wanted in
+	softhsm) # the token that conformance signs with
+		if ! command -v softhsm2-util >/dev/null 2>&1; then missing="$missing softhsm2"; fi ;;
+	*)
+		echo "usage: debian.sh [softhsm]" >&2
+		exit 2 ;;
+	esac
+done
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

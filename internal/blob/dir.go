@@ -7,8 +7,6 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -79,20 +77,33 @@ func (d *Dir) Put(ctx context.Context, mediaType string, content io.Reader) (art
 	}
 	defer os.Remove(temp.Name()) // after the rename there is nothing to remove
 	defer temp.Close()
-	hash := sha256.New()
-	size, err := io.Copy(io.MultiWriter(temp, hash), stopWith(ctx, content))
+	out, err := copied(ctx, &steady{file: temp}, mediaType, content)
 	if err != nil {
 		return artifact.Descriptor{}, fmt.Errorf("put blob: %w", err)
-	}
-	out := artifact.Descriptor{
-		Digest:    artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))),
-		SizeBytes: size,
-		MediaType: mediaType,
 	}
 	if err := d.name(temp, out.Digest); err != nil {
 		return artifact.Descriptor{}, fmt.Errorf("put blob %s: %w", out.Digest.Short(), err)
 	}
 	return out, nil
+}
+
+// syncEvery is after how many bytes what was written goes to the disk. Left to
+// the end, the one sync of a large file takes longer than an activity may be
+// silent, and fills the memory of the machine until then.
+const syncEvery = 256 << 20
+
+// A steady file goes to the disk while it is written.
+type steady struct {
+	file  *os.File
+	since int64
+}
+
+func (s *steady) Write(p []byte) (int, error) {
+	n, err := s.file.Write(p)
+	if s.since += int64(n); err == nil && s.since >= syncEvery {
+		s.since, err = 0, s.file.Sync()
+	}
+	return n, err
 }
 
 // name makes a finished file durable and then visible. Folders are synced from
@@ -102,12 +113,17 @@ func (d *Dir) name(temp *os.File, digest artifact.Digest) error {
 	if err := temp.Sync(); err != nil {
 		return err
 	}
+	return d.placed(digest, func(path string) error { return os.Rename(temp.Name(), path) })
+}
+
+// placed makes the name that place gives survive a crash.
+func (d *Dir) placed(digest artifact.Digest, place func(path string) error) error {
 	path := d.path(digest)
 	made := os.Mkdir(filepath.Dir(path), 0o700)
 	if made != nil && !errors.Is(made, fs.ErrExist) {
 		return made
 	}
-	if err := os.Rename(temp.Name(), path); err != nil {
+	if err := place(path); err != nil {
 		return err
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
@@ -116,15 +132,42 @@ func (d *Dir) name(temp *os.File, digest artifact.Digest) error {
 	return syncDir(filepath.Dir(filepath.Dir(path))) // also when another Put made the folder and has not come here yet
 }
 
+// Link gives a blob its name in another directory of blobs as well, which must
+// be there, on the same file system. Nothing is copied, and the name survives a
+// crash.
+// Errors: [activities.ErrNotFound] when the blob or the directory is missing;
+// an error of the operating system when there is no second name to be had.
+func (d *Dir) Link(digest artifact.Digest, root string) error {
+	if _, err := artifact.ParseDigest(string(digest)); err != nil { // it becomes a path
+		return fmt.Errorf("link blob: %w", err)
+	}
+	in := &Dir{root: root}
+	err := in.placed(digest, func(path string) error {
+		err := os.Link(d.path(digest), path)
+		if errors.Is(err, fs.ErrExist) {
+			return nil
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = absent{}
+	}
+	if err != nil {
+		return fmt.Errorf("link blob %s: %w", digest.Short(), err)
+	}
+	return nil
+}
+
 // Open returns the content. Its last Read fails with [artifact.ErrContent]
-// when the file is not what its name says.
+// when the file is not what its name says, unless it was read from elsewhere
+// than its start, as an io.Seeker.
 // Errors: [activities.ErrNotFound].
 func (d *Dir) Open(_ context.Context, digest artifact.Digest) (io.ReadCloser, error) {
 	file, _, err := d.File(digest)
 	if err != nil {
 		return nil, err
 	}
-	return checked{Reader: artifact.Expect(file, digest), Closer: file}, nil
+	return check(file, digest), nil
 }
 
 // File returns the file of a blob and its size, for readers that seek and
@@ -158,12 +201,6 @@ func (absent) Is(target error) bool {
 	return target == activities.ErrNotFound || target == api.ErrNotFound
 }
 
-// A checked reads content that is compared with its digest.
-type checked struct {
-	io.Reader
-	io.Closer
-}
-
 func syncDir(path string) error {
 	dir, err := os.Open(path)
 	if err != nil {
@@ -171,19 +208,4 @@ func syncDir(path string) error {
 	}
 	defer dir.Close()
 	return dir.Sync()
-}
-
-// stopWith ends a copy when the context does.
-func stopWith(ctx context.Context, r io.Reader) io.Reader { return interrupted{ctx: ctx, r: r} }
-
-type interrupted struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (i interrupted) Read(p []byte) (int, error) {
-	if err := i.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return i.r.Read(p)
 }

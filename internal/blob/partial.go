@@ -20,9 +20,6 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
-// copyBuffer is all the memory that a piece takes, whatever its length.
-const copyBuffer = 256 << 10
-
 // A Spool keeps blobs that come in pieces until they are whole, one upload for
 // each owner and digest: a pair of files, the bytes that came (.data) and the
 // record of how many of them count (.state). Nobody finds a blob by its digest

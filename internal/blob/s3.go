@@ -2,8 +2,6 @@ package blob
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +20,9 @@ import (
 
 // ErrEndpoint says that a text does not name an S3 server.
 var ErrEndpoint = errors.New("not an S3 endpoint: want http:// or https://, a host, and nothing more")
+
+// partSize is the size of the parts of an upload, and above it there are several.
+const partSize = 64 << 20
 
 // S3Config says where a bucket is and who asks.
 type S3Config struct {
@@ -86,30 +87,35 @@ func (s *S3) Put(ctx context.Context, mediaType string, content io.Reader) (arti
 	}
 	defer os.Remove(spool.Name())
 	defer spool.Close()
-	hash := sha256.New()
-	size, err := io.Copy(io.MultiWriter(spool, hash), stopWith(ctx, content))
+	out, err := copied(ctx, spool, mediaType, content)
 	if err != nil {
 		return artifact.Descriptor{}, fmt.Errorf("put blob: %w", err)
 	}
 	if _, err := spool.Seek(0, io.SeekStart); err != nil {
 		return artifact.Descriptor{}, fmt.Errorf("put blob: %w", err)
 	}
-	out := artifact.Descriptor{
-		Digest:    artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))),
-		SizeBytes: size,
-		MediaType: mediaType,
+	if out.SizeBytes > partSize && s.has(ctx, out) {
+		return out, nil
 	}
 	opts := minio.PutObjectOptions{
 		ContentType:          mediaType,
-		PartSize:             64 << 20,
-		DisableContentSha256: size == 0, // a signed stream of nothing is sent without a length
+		PartSize:             partSize,
+		DisableContentSha256: out.SizeBytes == 0, // a signed stream of nothing is sent without a length
 	}
 	opts.SetMatchETagExcept("*") // If-None-Match: create, never replace
-	_, err = s.client.PutObject(ctx, s.bucket, s.key(out.Digest), spool, size, opts)
+	_, err = s.client.PutObject(ctx, s.bucket, s.key(out.Digest), spool, out.SizeBytes, opts)
 	if err != nil && minio.ToErrorResponse(err).StatusCode != http.StatusPreconditionFailed {
 		return artifact.Descriptor{}, fmt.Errorf("put blob %s: %w", out.Digest.Short(), err)
 	}
 	return out, nil
+}
+
+// has says whether the object is there whole. Not every server looks at
+// If-None-Match when an upload in parts ends, and a gibibyte that is there is
+// not to be sent again only to be refused.
+func (s *S3) has(ctx context.Context, want artifact.Descriptor) bool {
+	info, err := s.client.StatObject(ctx, s.bucket, s.key(want.Digest), minio.StatObjectOptions{})
+	return err == nil && info.Size == want.SizeBytes
 }
 
 // Open returns the content. Its last Read fails with [artifact.ErrContent]
@@ -130,5 +136,5 @@ func (s *S3) Open(ctx context.Context, digest artifact.Digest) (io.ReadCloser, e
 		}
 		return nil, errors.Join(fmt.Errorf("open blob %s: %w", digest.Short(), err), closed)
 	}
-	return checked{Reader: artifact.Expect(object, digest), Closer: object}, nil
+	return check(object, digest), nil
 }

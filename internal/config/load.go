@@ -163,7 +163,7 @@ func (c Config) Simulation() bool {
 	if c.SimulationMode != "" {
 		return c.SimulationMode != "false"
 	}
-	keyless := !c.Set("VAULT_ADDR") && !c.Set("COSIGN_KEY_PATH")
+	keyless := len(c.KeySources()) == 0
 	return !c.Set("GLOBAL_REGISTRY_URL") || !c.Set("POSTGRES_DSN") || !c.Set("FEDERATION_TOKEN") || keyless
 }
 

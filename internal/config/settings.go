@@ -16,6 +16,14 @@ type Settings struct {
 	VaultAddr      string `env:"VAULT_ADDR" contract:"true" doc:"signing keys in Vault or OpenBao transit; without it keys from COSIGN_KEY_PATH"`
 	CosignKeyPath  string `env:"COSIGN_KEY_PATH" contract:"true" doc:"cosign private key; the public key is beside it with the suffix .pub; without it a generated development key, simulation, P2 BLOCKED"`
 	CosignPassword Secret `env:"COSIGN_PASSWORD" doc:"password of the cosign key"`
+	VaultToken     Secret `env:"VAULT_TOKEN" doc:"token for VAULT_ADDR that may read the transit key and sign with it"`
+	BaoAddr        string `env:"BAO_ADDR" doc:"OpenBao's name for VAULT_ADDR; give one of the two"`
+	BaoToken       Secret `env:"BAO_TOKEN" doc:"OpenBao's name for VAULT_TOKEN"`
+	TransitPath    string `env:"TRANSIT_SECRET_ENGINE_PATH" envDefault:"transit" doc:"where the transit engine is mounted"`
+	TransitKey     string `env:"FABRIC_TRANSIT_KEY" envDefault:"fabric" doc:"name of the transit key, of type ecdsa-p256"`
+	TransitVersion int    `env:"FABRIC_TRANSIT_KEY_VERSION" envDefault:"0" doc:"version of the transit key that signs; 0 pins the latest at the start of each process"`
+	PKCS11URI      string `env:"FABRIC_PKCS11_URI" doc:"signing key in a hardware token, as pkcs11:token=T;object=K?module-path=/path/module.so; a key source like COSIGN_KEY_PATH and VAULT_ADDR, of which one is given"`
+	PKCS11PIN      Secret `env:"COSIGN_PKCS11_PIN" doc:"PIN of the token; or pin-source=file:/path in the URI"`
 	PromURL        string `env:"PROM_URL" contract:"true" doc:"Prometheus that telemetry is read from; without it the embedded counters"`
 	NeuralURL      string `env:"NEURAL_FABRIC_URL" contract:"true" doc:"regional neural runtimes, as region=URL separated by commas; without it the embedded runtimes"`
 	QuantumURL     string `env:"QUANTUM_COORD_URL" contract:"true" doc:"coordinator that fronts quantum runtimes, as region=URL; without it none is routable"`
@@ -26,6 +34,8 @@ type Settings struct {
 	S3SecretKey    Secret `env:"AWS_SECRET_ACCESS_KEY" doc:"secret key of the S3 store"`
 	ModelStoreURL  string `env:"MODEL_STORE_URL" contract:"true" doc:"where model weights live: file:///path or s3://bucket; without it local files"`
 	RulesURL       string `env:"RULES_ENGINE_URL" contract:"true" doc:"a remote OPA, asked before a round starts; without it the embedded policy"`
+
+	Mirrors string `env:"FABRIC_MIRRORS" doc:"registries that the regions' runtimes pull from, as region=URL separated by commas; a region without one pulls from GLOBAL_REGISTRY_URL, or from the embedded mirror of fabric up"`
 
 	TemporalAddress   string `env:"TEMPORAL_ADDRESS" doc:"host:port of the Temporal front end; without it the development server of fabric up"`
 	TemporalNamespace string `env:"TEMPORAL_NAMESPACE" envDefault:"fabric" doc:"Temporal namespace"`
@@ -41,11 +51,18 @@ type Settings struct {
 	Region         string  `env:"FABRIC_REGION" doc:"region of a worker, a runtime or a site"`
 	Queues         string  `env:"FABRIC_QUEUES" envDefault:"control,signing" doc:"task queues of a worker that has no region"`
 	TrustKey       string  `env:"FABRIC_TRUST_KEY" doc:"public key file that routers, runtimes and sites pin; without it COSIGN_KEY_PATH.pub"`
+	TrustPolicy    string  `env:"FABRIC_TRUST_POLICY" doc:"file of the signed trust policy, which says whose signature counts for what; it is read again when it changes, and FABRIC_TRUST_KEY decides nothing where it is given"`
+	TrustRoot      string  `env:"FABRIC_TRUST_ROOT" doc:"digest of the first trust policy, as fabric keys policy prints it: what the whole chain of policies is pinned by"`
+	LogKeyPath     string  `env:"FABRIC_LOG_KEY_PATH" doc:"key that signs the audit log's checkpoints, made with fabric audit keygen; its verifier key is beside it with the suffix .pub; without it a generated development key, never with FABRIC_ENV=prod"`
+	LogVerifier    string  `env:"FABRIC_LOG_VERIFIER" doc:"file with the verifier key of the audit log that commands and regions pin; without it FABRIC_LOG_KEY_PATH.pub"`
+	WitnessURL     string  `env:"FABRIC_WITNESS_URL" doc:"regions that keep each other's checkpoints of the audit log, as region=URL separated by commas; without it a region compares with its own past only"`
 	Issuer         string  `env:"FABRIC_ISSUER" envDefault:"https://dev.invalid/fabric" doc:"issuer of the callers' tokens"`
 	JWKS           string  `env:"FABRIC_JWKS" doc:"file or https URL of the issuer's public keys; without it the development issuer in the state directory"`
 	NotifyURL      string  `env:"FABRIC_NOTIFY_URL" doc:"webhook that is told of an open approval; without it the log alone"`
+	NotifySecret   Secret  `env:"FABRIC_NOTIFY_SECRET" doc:"32 bytes or more that sign notices and the links in them; without it neither is signed and there are no links"`
+	NotifyLink     string  `env:"FABRIC_NOTIFY_LINK" doc:"base URL that links in notices lead to; without it FABRIC_API_URL"`
 	PrivacyEpsilon float64 `env:"FABRIC_PRIVACY_EPSILON" envDefault:"10" doc:"limit of the privacy budget that a feature gets with its first private round, while its owner has set none; at delta 1e-5"`
-	MaxUpload      int64   `env:"FABRIC_MAX_UPLOAD_BYTES" envDefault:"4294967296" doc:"largest blob that a site may upload in pieces"`
+	MaxUpload      int64   `env:"FABRIC_MAX_UPLOAD_BYTES" envDefault:"4294967296" doc:"largest blob that a site may upload in pieces; a run whose updates would be larger is refused"`
 	MetricsListen  string  `env:"FABRIC_METRICS_LISTEN" doc:"host:port where a worker answers /health and /metrics; without it nowhere"`
 	LogLevel       string  `env:"FABRIC_LOG_LEVEL" envDefault:"info" doc:"debug, info, warn or error"`
 

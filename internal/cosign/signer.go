@@ -5,10 +5,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdsa"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 
@@ -21,23 +18,22 @@ import (
 
 // A Signer signs statements with one key. It is safe for concurrent use.
 type Signer struct {
-	key    *ecdsa.PrivateKey
+	key    Key
 	public []byte // PEM
-	hint   []byte
 }
 
-// NewSigner returns a signer with an ECDSA P-256 key.
+// NewSigner returns a signer with an ECDSA P-256 key of this process.
 // Errors: [artifact.ErrKey].
-func NewSigner(key *ecdsa.PrivateKey) (*Signer, error) {
-	public, err := artifact.MarshalPublicKey(&key.PublicKey)
+func NewSigner(key *ecdsa.PrivateKey) (*Signer, error) { return NewKeySigner(LocalKey(key)) }
+
+// NewKeySigner returns a signer with a key that may be elsewhere.
+// Errors: [artifact.ErrKey].
+func NewKeySigner(key Key) (*Signer, error) {
+	public, err := artifact.MarshalPublicKey(key.Public())
 	if err != nil {
 		return nil, err
 	}
-	id, err := hex.DecodeString(artifact.KeyID(&key.PublicKey).Hex())
-	if err != nil {
-		return nil, err
-	}
-	return &Signer{key: key, public: public, hint: []byte(base64.StdEncoding.EncodeToString(id))}, nil
+	return &Signer{key: key, public: public}, nil
 }
 
 // LoadSigner returns a signer with the key in a cosign key file, the one that
@@ -51,11 +47,14 @@ func LoadSigner(path string, password PasswordFunc) (*Signer, error) {
 }
 
 // PublicKey returns the key that verifies what the signer signs.
-func (s *Signer) PublicKey() *ecdsa.PublicKey { return &s.key.PublicKey }
+func (s *Signer) PublicKey() *ecdsa.PublicKey { return s.key.Public() }
+
+// KeyVersion says which version of the key signs, for people.
+func (s *Signer) KeyVersion() string { return s.key.Version() }
 
 // Sign signs an encoded in-toto statement and returns the bundle, which it has
 // verified: a fault in memory while signing can give the key away, and must
-// not leave here.
+// not leave here; nor must what a key server signed with another version.
 // Errors: [artifact.ErrStatement] for what is no statement.
 func (s *Signer) Sign(ctx context.Context, statement []byte) ([]byte, error) {
 	parsed, err := artifact.ParseStatement(statement)
@@ -63,7 +62,11 @@ func (s *Signer) Sign(ctx context.Context, statement []byte) ([]byte, error) {
 		return nil, err
 	}
 	data := &sign.DSSEData{Data: statement, PayloadType: artifact.PayloadType}
-	signed, err := sign.Bundle(data, keypair{s}, sign.BundleOptions{Context: ctx})
+	hint, err := artifact.KeyHint(s.PublicKey(), parsed.PredicateType)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := sign.Bundle(data, keypair{s, hint}, sign.BundleOptions{Context: ctx})
 	if err != nil {
 		return nil, fmt.Errorf("sign statement about %s: %w", parsed.Subject.Short(), err)
 	}
@@ -83,7 +86,10 @@ func (s *Signer) Sign(ctx context.Context, statement []byte) ([]byte, error) {
 
 // A keypair is a signer as sigstore-go wants it. The adapter that cosign has
 // for this is internal to it.
-type keypair struct{ *Signer }
+type keypair struct {
+	*Signer
+	hint string
+}
 
 var _ sign.Keypair = keypair{}
 
@@ -94,7 +100,7 @@ func (k keypair) GetHashAlgorithm() protocommon.HashAlgorithm {
 func (k keypair) GetSigningAlgorithm() protocommon.PublicKeyDetails {
 	return protocommon.PublicKeyDetails_PKIX_ECDSA_P256_SHA_256
 }
-func (k keypair) GetHint() []byte                  { return k.hint }
+func (k keypair) GetHint() []byte                  { return []byte(k.hint) }
 func (k keypair) GetKeyAlgorithm() string          { return "ECDSA" }
 func (k keypair) GetPublicKey() crypto.PublicKey   { return k.PublicKey() }
 func (k keypair) GetPublicKeyPem() (string, error) { return string(k.public), nil }
@@ -105,6 +111,6 @@ func (k keypair) SignData(ctx context.Context, data []byte) ([]byte, []byte, err
 		return nil, nil, err
 	}
 	digest := sha256.Sum256(data)
-	der, err := ecdsa.SignASN1(rand.Reader, k.key, digest[:])
+	der, err := k.key.Sign(ctx, digest[:])
 	return der, digest[:], err
 }

@@ -150,3 +150,10 @@ func BenchmarkVerify(b *testing.B) {
 		require.NoError(b, err)
 	}
 }
+
+func newPrivate(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	return key
+}

@@ -41,8 +41,11 @@ type Options struct {
 	Rounds  int
 	// Mint returns a token for a person of a tenant.
 	Mint func(tenant, person string, roles ...string) (string, error)
-	// Trace walks an answer back with the token of an auditor.
-	Trace func(ctx context.Context, token, header string) error
+	// Trace walks an answer back with the token of an auditor; from the evidence
+	// pack in a file, asking nobody, where one is named.
+	Trace func(ctx context.Context, token, header, pack string) error
+	// Evidence fetches the pack of a promotion into a file.
+	Evidence func(ctx context.Context, token, promotion, pack string) error
 }
 
 // A Demo is one walk.
@@ -54,6 +57,7 @@ type Demo struct {
 	people   []approver
 	run      v1.Run
 	audit    string // header of the last answer
+	promoted string // id of the promotion that was applied
 	Accuracy float64
 	Pooled   float64
 }

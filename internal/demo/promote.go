@@ -111,6 +111,7 @@ func (d *Demo) promote(ctx context.Context) error {
 	get := func(ctx context.Context) (v1.Action, error) {
 		return v1.Fetch[v1.Action](d.lead.GetPromotion(ctx, accepted.ID, &v1.GetPromotionParams{}))
 	}
+	d.promoted = accepted.ID
 	action, err := d.decide(ctx, accepted.ID, get)
 	if err != nil {
 		return err
@@ -212,7 +213,7 @@ func counts(b v1.Ballot, name string) (bool, string) {
 // sign makes a person's vote for exactly what the ballot is about.
 func (d *Demo) sign(p approver, b v1.Ballot) ([]byte, error) {
 	statement, err := artifact.NewStatement(b.Kind+" "+b.ID, artifact.Digest(b.PlanDigest), artifact.PredicateApproval, approval.Predicate{
-		Decision: "approve", Action: b.ID, Kind: b.Kind, Nonce: b.Nonce, Approver: p.name, Reason: "evidence read",
+		Decision: "approve", Action: b.ID, Kind: b.Kind, Nonce: b.Nonce, Request: artifact.DigestOf([]byte(b.Request)), Approver: p.name, Reason: "evidence read",
 		IssuedAt: time.Now().UTC().Truncate(time.Second), ExpiresAt: b.ExpiresAt,
 	})
 	if err != nil {

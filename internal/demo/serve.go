@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"time"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
@@ -159,5 +160,13 @@ func (d *Demo) trace(ctx context.Context) error {
 	if d.audit == "" {
 		return fmt.Errorf("%w: no answer to trace", ErrShown)
 	}
-	return d.Trace(ctx, auditor.token, d.audit)
+	if err := d.Trace(ctx, auditor.token, d.audit, ""); err != nil {
+		return err
+	}
+	pack := filepath.Join(d.State, "evidence.zip")
+	if err := d.Evidence(ctx, auditor.token, d.promoted, pack); err != nil {
+		return err
+	}
+	d.say("the same from the evidence pack %s, with nobody to ask:", pack)
+	return d.Trace(ctx, "", d.audit, pack)
 }

@@ -8,7 +8,6 @@ package follow
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/config"
 )
 
@@ -48,13 +48,15 @@ const (
 type Options struct {
 	URL      string        // of GET /snapshot
 	Token    config.Secret // with the role data-plane; empty on loopback in simulation
-	Keys     []*ecdsa.PublicKey
+	Trust    trust.Source
 	Dir      string        // where the last snapshots are kept
 	Wait     time.Duration // of a long poll
 	Client   *http.Client
 	Log      *slog.Logger
 	Registry prometheus.Registerer
 	Now      func() time.Time
+	// Environment is the one whose rules of trust apply.
+	Environment string
 	// Use takes a verified snapshot into service or refuses it with an error.
 	// It is called by one goroutine at a time, with rising versions.
 	Use func(routing.Snapshot) error
@@ -86,7 +88,7 @@ func New(opts Options) (*Follower, error) {
 	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
 		return nil, errors.New("snapshot URL: not an http or https URL")
 	}
-	if len(opts.Keys) == 0 {
+	if opts.Trust == nil {
 		return nil, errors.New("snapshots: no trusted key")
 	}
 	shelf, err := openShelf(opts.Dir)
@@ -258,7 +260,7 @@ func (f *Follower) confirm() {
 // take verifies a snapshot and puts it into use.
 func (f *Follower) take(signed routing.Signed, confirmed time.Time) (State, error) {
 	digest := artifact.DigestOf(signed.Snapshot)
-	if _, err := artifact.VerifyBundle(f.opts.Keys, signed.Bundle, artifact.PredicateSnapshot, digest); err != nil {
+	if err := f.verify(signed.Bundle, digest, confirmed); err != nil {
 		return State{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	var snapshot routing.Snapshot
@@ -274,6 +276,24 @@ func (f *Follower) take(signed routing.Signed, confirmed time.Time) (State, erro
 	state := State{Version: snapshot.Version, Digest: digest, Confirmed: confirmed}
 	f.state.Store(&state)
 	return state, nil
+}
+
+// verify judges a snapshot by when the control plane last said that it is the
+// newest one: now, or before a restart without the control plane. A key that is
+// revoked today is refused all the same: what it signed must not run on.
+func (f *Follower) verify(bundle []byte, digest artifact.Digest, confirmed time.Time) error {
+	judge, err := f.opts.Trust.Judge()
+	if err != nil {
+		return err
+	}
+	now := f.opts.Now()
+	verified, err := judge.Verify(bundle, trust.Question{
+		PredicateType: artifact.PredicateSnapshot, Subject: digest, Environment: f.opts.Environment, At: confirmed, Now: now,
+	})
+	if err != nil {
+		return err
+	}
+	return judge.Revoked(verified.Key, now)
 }
 
 // reason is the bounded label of an error.

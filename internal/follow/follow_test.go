@@ -22,6 +22,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/follow"
 )
 
@@ -96,8 +97,14 @@ func options(t *testing.T, p *plane, dir string, u *use, keys ...*ecdsa.PrivateK
 	t.Helper()
 	opts := follow.Options{URL: p.URL + "/snapshot", Dir: dir, Wait: time.Second, Client: p.Client(),
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Now: time.Now, Use: u.take}
+	var publics []*ecdsa.PublicKey
 	for _, key := range keys {
-		opts.Keys = append(opts.Keys, &key.PublicKey)
+		publics = append(publics, &key.PublicKey)
+	}
+	if len(publics) > 0 {
+		judge, err := trust.Pin(publics...)
+		require.NoError(t, err)
+		opts.Trust = judge
 	}
 	return opts
 }

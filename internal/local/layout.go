@@ -36,11 +36,16 @@ type Layout struct {
 const (
 	offRouter   = 4
 	offRegistry = 50
+	offMirror   = 51 // one a region, up to offMetrics
 	offMetrics  = 60 // of workers: control, then one a region
 	offRuntime  = 101
 	offTemporal = -1767
 	offUI       = -767
 )
+
+// maxMirrors is how many regions have an embedded mirror of their own: as many
+// as there are ports for. The others pull from the registry.
+const maxMirrors = offMetrics - offMirror
 
 // services are the ports of the contract, by their offset.
 var services = []struct {
@@ -78,6 +83,9 @@ func (l Layout) TemporalUI() string { return l.URL(offUI) }
 
 // Registry returns the base URL of the embedded registry.
 func (l Layout) Registry() string { return l.URL(offRegistry) }
+
+// Mirror returns the base URL of the embedded mirror of the i-th region.
+func (l Layout) Mirror(i int) string { return l.URL(offMirror + i) }
 
 // Runtime returns the base URL of the runtime of the i-th region.
 func (l Layout) Runtime(i int) string { return l.URL(offRuntime + i) }
@@ -120,6 +128,9 @@ func (l Layout) CheckPorts(regions int, temporal, registry bool) error {
 	}
 	if registry {
 		all = append(all, want{offRegistry, "registry"})
+		for i := range min(regions, maxMirrors) {
+			all = append(all, want{offMirror + i, "mirror"})
+		}
 	}
 	for i := range regions {
 		all = append(all, want{offRuntime + i, "runtime"}, want{offMetrics + 1 + i, "worker metrics"})

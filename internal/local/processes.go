@@ -32,23 +32,70 @@ type Plan struct {
 	Bin         string // directory of the programs
 	PostgresDSN string // of the embedded server; Config's when that is set
 	Sites       []Site
+	Policy      string // file of the trust policy that this system made; empty: what the settings say
+	PolicyPin   string // digest of its first version
 }
 
-// Files of the state directory that more than one process reads.
-func (p Plan) signingKey() string {
-	if p.Config.CosignKeyPath != "" {
-		return p.Config.CosignKeyPath
-	}
-	return p.Path("keys", "fabric.key")
-}
-
-// TrustKey returns the public key that the data plane and the sites pin.
+// TrustKey returns the public key of whoever signs in this system.
 func (p Plan) TrustKey() string {
-	if p.Config.TrustKey != "" {
+	switch {
+	case p.Config.TrustKey != "":
 		return p.Config.TrustKey
+	case p.Config.CosignKeyPath != "":
+		return PublicKey(p.Config.CosignKeyPath)
 	}
-	return PublicKey(p.signingKey())
+	return p.Path("keys", "fabric.pub")
 }
+
+// Trust returns the settings by which every process knows whose signature
+// counts: those that were given, or the policy of this state directory.
+func (p Plan) Trust() []string {
+	if p.Policy == "" {
+		return []string{"FABRIC_TRUST_KEY=" + p.TrustKey(), "FABRIC_TRUST_POLICY=" + p.Config.TrustPolicy, "FABRIC_TRUST_ROOT=" + p.Config.TrustRoot}
+	}
+	return []string{"FABRIC_TRUST_KEY=" + p.TrustKey(), "FABRIC_TRUST_POLICY=" + p.Policy, "FABRIC_TRUST_ROOT=" + p.PolicyPin}
+}
+
+// noSigning takes every key source away from a process.
+func noSigning() []string {
+	return []string{"COSIGN_KEY_PATH=", "FABRIC_LOG_KEY_PATH=", "COSIGN_PASSWORD=", "COSIGN_PASSWORD_FILE=", "VAULT_ADDR=", "VAULT_TOKEN=", "BAO_ADDR=", "BAO_TOKEN=",
+		"FABRIC_PKCS11_URI=", "COSIGN_PKCS11_PIN="}
+}
+
+// signing names the key that signs, and what opens it.
+func (p Plan) signing() []string {
+	c := p.Config
+	if len(c.KeySources()) == 0 {
+		return []string{"COSIGN_KEY_PATH=" + p.Path("keys", "fabric.key"), p.password()}
+	}
+	env := []string{"COSIGN_KEY_PATH=" + c.CosignKeyPath, "VAULT_ADDR=" + c.VaultAddr, "VAULT_TOKEN=" + c.VaultToken.Reveal(),
+		"BAO_ADDR=" + c.BaoAddr, "BAO_TOKEN=" + c.BaoToken.Reveal(), "TRANSIT_SECRET_ENGINE_PATH=" + c.TransitPath,
+		"FABRIC_TRANSIT_KEY=" + c.TransitKey, "FABRIC_TRANSIT_KEY_VERSION=" + strconv.Itoa(c.TransitVersion),
+		"FABRIC_PKCS11_URI=" + c.PKCS11URI, "COSIGN_PKCS11_PIN=" + c.PKCS11PIN.Reveal()}
+	if c.CosignKeyPath != "" {
+		env = append(env, p.password())
+	}
+	return env
+}
+
+// logKey is the key that signs the audit log.
+func (p Plan) logKey() string { return or(p.Config.LogKeyPath, p.Path("keys", "log.key")) }
+
+// LogVerifier returns the verifier key of the audit log that regions and
+// commands pin.
+func (p Plan) LogVerifier() string { return or(p.Config.LogVerifier, PublicKey(p.logKey())) }
+
+// witnesses lists the regions' workers as FABRIC_WITNESS_URL does.
+func (p Plan) witnesses() string {
+	var list []string
+	for i, region := range p.Config.RegionNames() {
+		list = append(list, region+"="+p.URL(offMetrics+1+i))
+	}
+	return strings.Join(list, ",")
+}
+
+// Witnesses returns what FABRIC_WITNESS_URL is for this system's commands.
+func (p Plan) Witnesses() string { return or(p.Config.WitnessURL, p.witnesses()) }
 
 // PublicKey returns where the public half of a key file is: beside it.
 func PublicKey(key string) string { return strings.TrimSuffix(key, ".key") + ".pub" }
@@ -74,6 +121,11 @@ func (p Plan) Backends() []supervise.Spec {
 		spec.Ready = answers(p.Registry() + "/v2/")
 		specs = append(specs, spec)
 	}
+	for i, region := range p.mirrored() {
+		spec := p.fabric("mirror-"+region, "registry", "FABRIC_LISTEN="+p.Address(offMirror+i), "FABRIC_STATE_DIR="+p.Path("mirrors", region))
+		spec.Ready = answers(p.Mirror(i) + "/v2/")
+		specs = append(specs, spec)
+	}
 	for i := range specs {
 		if specs[i].Within == 0 {
 			specs[i].Within = 30 * time.Second
@@ -95,7 +147,8 @@ func (p Plan) Workers() []supervise.Spec {
 	specs := []supervise.Spec{p.worker("worker-control", 0)}
 	for i, region := range p.Config.RegionNames() {
 		// A region's worker verifies with the public key and holds no private one.
-		specs = append(specs, p.worker("worker-"+region, 1+i, "FABRIC_REGION="+region, "COSIGN_KEY_PATH=", "COSIGN_PASSWORD=", "COSIGN_PASSWORD_FILE=", "FEDERATION_TOKEN=", "FEDERATION_TOKEN_FILE="))
+		env := append(noSigning(), "FABRIC_REGION="+region, "FEDERATION_TOKEN=", "FEDERATION_TOKEN_FILE=")
+		specs = append(specs, p.worker("worker-"+region, 1+i, env...))
 	}
 	return specs
 }
@@ -148,6 +201,10 @@ func (p Plan) worker(name string, metrics int, env ...string) supervise.Spec {
 
 // fabric runs a command of the control plane's program, with its settings.
 func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
+	signing := p.signing()
+	if command != "worker" { // it knows that there is a key; it has no use for what opens it
+		signing = append(signing, "COSIGN_PASSWORD=", "COSIGN_PASSWORD_FILE=", "VAULT_TOKEN=", "BAO_TOKEN=", "COSIGN_PKCS11_PIN=")
+	}
 	return p.program("fabric", name, []string{command}, append([]string{
 		"FABRIC_STATE_DIR=" + p.State,
 		"POSTGRES_DSN=" + or(p.Config.PostgresDSN.Reveal(), p.PostgresDSN),
@@ -156,12 +213,14 @@ func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
 		"TEMPORAL_ADDRESS=" + or(p.Config.TemporalAddress, p.TemporalAddress()),
 		"TEMPORAL_NAMESPACE=" + p.Config.TemporalNamespace,
 		"GLOBAL_REGISTRY_URL=" + or(p.Config.RegistryURL, p.Registry()),
-		"COSIGN_KEY_PATH=" + p.signingKey(),
-		p.password(),
+		"FABRIC_MIRRORS=" + or(p.Config.Mirrors, p.mirrors()),
 		"GLOBAL_S3_ENDPOINT=" + p.Config.S3Endpoint,
 		"AWS_ACCESS_KEY_ID=" + p.Config.S3AccessKey.Reveal(),
 		"AWS_SECRET_ACCESS_KEY=" + p.Config.S3SecretKey.Reveal(),
 		"MODEL_STORE_URL=" + p.Config.ModelStoreURL,
+		"FABRIC_LOG_KEY_PATH=" + p.logKey(),
+		"FABRIC_LOG_VERIFIER=" + p.LogVerifier(),
+		"FABRIC_WITNESS_URL=" + p.Witnesses(),
 		"NEURAL_FABRIC_URL=" + or(p.Config.NeuralURL, p.runtimes()),
 		"QUANTUM_COORD_URL=" + p.Config.QuantumURL,
 		"RULES_ENGINE_URL=" + p.Config.RulesURL,
@@ -173,7 +232,7 @@ func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
 		"FABRIC_JWKS=" + p.Config.JWKS,
 		"FABRIC_ISSUER=" + p.Config.Issuer,
 		p.federation(),
-	}, env...)...)
+	}, append(signing, env...)...)...)
 }
 
 // program runs one of our programs with what all of them need. Settings that
@@ -186,7 +245,6 @@ func (p Plan) program(file, name string, args []string, env ...string) supervise
 		"FABRIC_API_URL=" + p.Gateway(),
 		"FABRIC_SNAPSHOT_URL=" + p.Gateway(),
 		"FABRIC_SNAPSHOT_TOKEN=" + p.Config.SnapshotToken.Reveal(),
-		"FABRIC_TRUST_KEY=" + p.TrustKey(),
 		"FABRIC_LOG_LEVEL=" + p.Config.LogLevel,
 		"FABRIC_ISSUER=" + p.Config.Issuer,
 		"FABRIC_JWKS=" + or(p.Config.JWKS, p.Path("issuer", "jwks.json")),
@@ -194,6 +252,7 @@ func (p Plan) program(file, name string, args []string, env ...string) supervise
 		// must not take that for production.
 		"SIMULATION_MODE=" + strconv.FormatBool(p.Config.Simulation()),
 	}
+	all = append(all, p.Trust()...)
 	if file == "fabric-site" {
 		all = append(all, p.federation())
 	}
@@ -217,6 +276,25 @@ func (p Plan) federation() string {
 		return "FEDERATION_TOKEN=" + p.Config.FederationTok.Reveal()
 	}
 	return "FEDERATION_TOKEN_FILE=" + p.Path("secrets", "federation.token")
+}
+
+// mirrored are the regions that have an embedded mirror: none when the registry
+// or the mirrors are somebody else's.
+func (p Plan) mirrored() []string {
+	regions := p.Config.RegionNames()
+	if p.Config.Set("GLOBAL_REGISTRY_URL") || p.Config.Mirrors != "" {
+		return nil
+	}
+	return regions[:min(len(regions), maxMirrors)]
+}
+
+// mirrors lists the embedded mirrors as FABRIC_MIRRORS does.
+func (p Plan) mirrors() string {
+	var list []string
+	for i, region := range p.mirrored() {
+		list = append(list, region+"="+p.Mirror(i))
+	}
+	return strings.Join(list, ",")
 }
 
 // runtimes lists the embedded runtimes as NEURAL_FABRIC_URL does.

@@ -64,10 +64,10 @@ func (r *Registry) Attach(ctx context.Context, repository string, subject artifa
 		Subject:       &target,
 		Annotations:   map[string]string{contentAnnotation: contentDSSE, predicateAnnotation: predicateType},
 	}
-	if err := pushBlob(ctx, repo, empty, fromBytes([]byte("{}"))); err != nil {
+	if err := r.pushBlob(ctx, repo, empty, fromBytes([]byte("{}"))); err != nil {
 		return fault(repository, empty.Digest, err)
 	}
-	if err := pushBlob(ctx, repo, layer, fromBytes(bundle)); err != nil {
+	if err := r.pushBlob(ctx, repo, layer, fromBytes(bundle)); err != nil {
 		return fault(repository, layer.Digest, err)
 	}
 	for attempt := range 6 {

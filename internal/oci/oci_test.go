@@ -58,10 +58,14 @@ func carriers(t *testing.T) map[string]http.Handler {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, ours.Close()) })
 	quiet := upstream.Logger(log.New(io.Discard, "", 0))
-	return map[string]http.Handler{
+	all := map[string]http.Handler{
 		"with the referrers API": ours,
 		"with fallback tags":     upstream.New(quiet),
 	}
+	if server := distribution(t); server != nil {
+		all["distribution v3"] = server
+	}
+	return all
 }
 
 func newPackage(weights string) activities.Package {

@@ -67,12 +67,12 @@ func (r *Registry) Push(ctx context.Context, repository string, pkg activities.P
 		Layers:        []descriptor{},
 		Annotations:   pkg.Annotations,
 	}
-	if err := pushBlob(ctx, repo, m.Config.artifactDescriptor, fromBytes(pkg.Config)); err != nil {
+	if err := r.pushBlob(ctx, repo, m.Config.artifactDescriptor, fromBytes(pkg.Config)); err != nil {
 		return artifact.Descriptor{}, fault(repository, m.Config.Digest, err)
 	}
 	for _, layer := range pkg.Layers {
 		d := descriptor{artifactDescriptor: describe(layer.Descriptor), Annotations: map[string]string{pathAnnotation: layer.Path}}
-		if err := pushBlob(ctx, repo, d.artifactDescriptor, layer.Open); err != nil {
+		if err := r.pushBlob(ctx, repo, d.artifactDescriptor, layer.Open); err != nil {
 			return artifact.Descriptor{}, fault(repository, d.Digest, err)
 		}
 		m.Layers = append(m.Layers, d)
@@ -86,7 +86,10 @@ func fromBytes(content []byte) func(context.Context) (io.ReadCloser, error) {
 
 // pushBlob streams a blob unless the registry has it. The registry compares
 // the digest before it keeps the blob, and so does the reader.
-func pushBlob(ctx context.Context, repo *remote.Repository, d artifactDescriptor, open func(context.Context) (io.ReadCloser, error)) error {
+func (r *Registry) pushBlob(ctx context.Context, repo *remote.Repository, d artifactDescriptor, open func(context.Context) (io.ReadCloser, error)) error {
+	if r.place != nil {
+		_ = r.place(d.Digest) // if it is not there now, it is sent
+	}
 	exists, err := repo.Blobs().Exists(ctx, oras(d))
 	if err != nil {
 		return err

@@ -57,6 +57,7 @@ type Login struct{ Username, Password string }
 type Registry struct {
 	base   *url.URL
 	client remote.Client
+	place  func(artifact.Digest) error // puts a blob where the registry has it; nil: it is sent
 
 	mu    sync.Mutex
 	repos map[string]*remote.Repository // each remembers whether the server has the referrers API
@@ -79,8 +80,8 @@ func New(base string, login Login) (*Registry, error) {
 		return nil, ErrClearText
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.DisableCompression = true // a bundle is compared as it is stored, and nothing is inflated
-	transport.ResponseHeaderTimeout = 30 * time.Second
+	transport.DisableCompression = true               // a bundle is compared as it is stored, and nothing is inflated
+	transport.ResponseHeaderTimeout = 3 * time.Minute // after the last byte of gigabytes a registry has to bring them to disk
 	plain := &http.Client{Transport: transport}
 	r := &Registry{base: parsed, client: plain, repos: map[string]*remote.Repository{}}
 	if login != (Login{}) {
@@ -91,6 +92,15 @@ func New(base string, login Login) (*Registry, error) {
 		}
 	}
 	return r, nil
+}
+
+// Placing lets place put blobs where the registry finds them, as a second name
+// of the same file for one on the same disk. It is tried before a blob is sent,
+// and the registry is then asked as always: when place fails, or puts it where
+// the registry does not look, the blob is sent.
+func (r *Registry) Placing(place func(artifact.Digest) error) *Registry {
+	r.place = place
+	return r
 }
 
 // loopback says whether what is sent there stays on this machine.

@@ -20,7 +20,7 @@ func (r *Registry) PushBlob(ctx context.Context, repository string, blob artifac
 	if err != nil {
 		return err
 	}
-	if err := pushBlob(ctx, repo, describe(blob), open); err != nil {
+	if err := r.pushBlob(ctx, repo, describe(blob), open); err != nil {
 		return fault(repository, blob.Digest, err)
 	}
 	return nil

@@ -20,7 +20,7 @@ type Actions struct{ db *DB }
 func (db *DB) Actions() Actions { return Actions{db} }
 
 const selectAction = `select id, kind, tenant, model, environment, requester, plan, risk, need, state, cause, snapshot, evidence,
-	created_at, ended_at, simulated, trace_id from fabric.action where `
+	created_at, ended_at, simulated, trace_id, pack, pack_bundle from fabric.action where `
 
 func actionSubject(kind, id string) string { return kind + "/" + id }
 

@@ -260,7 +260,7 @@ func TestBallots(t *testing.T) {
 	ctx := t.Context()
 	opened := time.Date(2026, 11, 22, 10, 0, 0, 123_456_789, time.UTC)
 	request := func(id string, at time.Time) approval.Request {
-		return approval.Request{Action: approval.Action{ID: id, Kind: "promotion", Tenant: "t1", Summary: "serve m1 v2", Plan: digest(id)}, Nonce: "first", OpenedAt: at}
+		return approval.Request{Action: approval.Action{ID: id, Kind: "promotion", Tenant: "t1", Summary: "serve m1 v2", Plan: digest(id)}, Nonce: "first of " + id, OpenedAt: at}
 	}
 	req := request("promote-1", opened)
 	stands, err := db.Actions().OpenBallot(ctx, req)
@@ -270,7 +270,7 @@ func TestBallots(t *testing.T) {
 	second.Nonce = "second"
 	stands, err = db.Actions().OpenBallot(ctx, second)
 	require.NoError(t, err)
-	require.Equal(t, "first", stands.Nonce)
+	require.Equal(t, "first of promote-1", stands.Nonce)
 	for i := range 3 {
 		_, err = db.Actions().OpenBallot(ctx, request("promote-"+string(rune('a'+i)), opened.Add(time.Duration(i)*time.Second)))
 		require.NoError(t, err)
@@ -285,9 +285,12 @@ func TestBallots(t *testing.T) {
 	}
 	ballot.Outcome = approval.Approved
 	require.NoError(t, db.Actions().RecordBallot(ctx, ballot))
+	begun, err := db.Actions().BeginBallot(ctx, contract.BeginInput{Ballot: ballot, Use: "run-1"}, nil, opened)
+	require.NoError(t, err)
+	require.Equal(t, opened, begun.Ballot.BegunAt.UTC())
 	ballot.Outcome = approval.Expired
-	require.NoError(t, db.Actions().RecordBallot(ctx, ballot), "a ballot that is over stays as it ended")
-	require.Equal(t, []string{"ballot.opened", "ballot.opened", "ballot.opened", "ballot.opened", "vote.counted", "vote.refused", "vote.refused", "ballot.approved"}, kinds(t, db))
+	require.NoError(t, db.Actions().RecordBallot(ctx, ballot), "a ballot that is used stays as it ended")
+	require.Equal(t, []string{"ballot.opened", "ballot.opened", "ballot.opened", "ballot.opened", "vote.counted", "vote.refused", "vote.refused", "ballot.approved", "ballot.begun"}, kinds(t, db))
 	shown, err := db.Approvals().Ballot(ctx, caller("t1"), "promote-1")
 	require.NoError(t, err)
 	require.Equal(t, approval.Approved, shown.Outcome)
@@ -299,7 +302,7 @@ func TestBallots(t *testing.T) {
 	var paged []string
 	page := api.Page{Limit: 2}
 	for {
-		found, err := db.Approvals().Ballots(ctx, caller("t1"), approval.Pending, page)
+		found, err := db.Approvals().Ballots(ctx, caller("t1"), api.BallotFilter{State: approval.Pending}, page)
 		require.NoError(t, err)
 		for _, b := range found {
 			paged = append(paged, b.Request.Action.ID)
@@ -310,7 +313,7 @@ func TestBallots(t *testing.T) {
 		}
 	}
 	require.Equal(t, []string{"promote-c", "promote-b", "promote-a"}, paged, "newest first, none twice, none lost")
-	_, err = db.Approvals().Ballots(ctx, caller("t1"), "", api.Page{After: "yesterday", Limit: 1})
+	_, err = db.Approvals().Ballots(ctx, caller("t1"), api.BallotFilter{}, api.Page{After: "yesterday", Limit: 1})
 	require.ErrorIs(t, err, api.ErrNotFound)
 }
 

@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -14,10 +14,23 @@ import (
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/internal/logkey"
 )
 
 func leafN(i int) audit.Leaf {
 	return audit.Leaf{Kind: "test", Tenant: fmt.Sprint("t", i%3), Actor: "ann", Subject: fmt.Sprint("thing/", i)}
+}
+
+func newLogKey(t testing.TB) *logkey.Key {
+	t.Helper()
+	key, err := logkey.Generate(filepath.Join(t.TempDir(), "log.key"), "fabric.example/log")
+	require.NoError(t, err)
+	return key
+}
+
+// signing gives a database the log's key.
+func signing(key *logkey.Key) func(*Options) {
+	return func(o *Options) { o.Origin, o.LogKey = key.Origin(), key }
 }
 
 // appendN appends n leaves, ten a transaction.
@@ -53,8 +66,8 @@ func hashes(t testing.TB, digests []artifact.Digest) (out []audit.Hash) {
 func TestAuditLogProves(t *testing.T) {
 	t.Parallel()
 	const size = 37
-	key := ed25519.NewKeyFromSeed([]byte(strings.Repeat("k", ed25519.SeedSize)))
-	db, _ := open(t, func(o *Options) { o.Origin, o.LogKey = "fabric.example/log", key })
+	key := newLogKey(t)
+	db, _ := open(t, signing(key))
 	ctx, log := t.Context(), db.AuditLog()
 	empty, err := log.Checkpoint(ctx)
 	require.NoError(t, err)
@@ -67,7 +80,7 @@ func TestAuditLogProves(t *testing.T) {
 		require.NoError(t, db.Ledger().Append(ctx, leafN(i)))
 		point, err := log.Checkpoint(ctx)
 		require.NoError(t, err)
-		opened, err := audit.OpenCheckpoint(point.Note, "fabric.example/log", key.Public().(ed25519.PublicKey))
+		opened, err := key.Open(point.Note)
 		require.NoError(t, err)
 		require.Equal(t, hash(t, point.Root), opened.Root)
 		roots = append(roots, opened.Root)
@@ -89,9 +102,10 @@ func TestAuditLogProves(t *testing.T) {
 			require.NoError(t, audit.VerifyInclusion(index, at, hash(t, proof.Hash), hashes(t, proof.Hashes), roots[at]))
 		}
 		for old := range at + 1 {
-			proof, err := log.Consistency(ctx, old, at)
+			step, err := log.Consistency(ctx, old, at)
 			require.NoError(t, err)
-			require.NoError(t, audit.VerifyConsistency(old, at, roots[old], roots[at], hashes(t, proof)))
+			require.Equal(t, []audit.Hash{roots[old], roots[at]}, hashes(t, []artifact.Digest{step.FromRoot, step.ToRoot}))
+			require.NoError(t, audit.VerifyConsistency(old, at, roots[old], roots[at], hashes(t, step.Hashes)))
 		}
 	}
 	newest, err := log.Proof(ctx, 3, 0)
@@ -158,10 +172,11 @@ func TestTamperingIsFound(t *testing.T) {
 		{"a changed root", `update fabric.audit_state set root = sha256('x')`},
 		{"a changed frontier", `update fabric.audit_state set frontier[1] = sha256('x')`},
 		{"the head of an earlier log", `update fabric.audit_state set size = 1024, frontier = frontier[1:1], root = frontier[1]`},
+		{"the signature of another head", `update fabric.audit_state set note = replace(note, E'\n1100\n', E'\n1101\n')`},
 		{"a lost head", `delete from fabric.audit_state`},
 		{"everything removed", `delete from fabric.audit_leaf; delete from fabric.audit_node`},
 	}
-	db, dsn := open(t)
+	db, dsn := open(t, signing(newLogKey(t)))
 	appendN(t, db, 1100) // more than a page of the verifier
 	kept, err := db.AuditLog().Checkpoint(t.Context())
 	require.NoError(t, err)

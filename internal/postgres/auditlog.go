@@ -3,9 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
-	"math"
 
 	"github.com/jackc/pgx/v5"
 
@@ -20,36 +18,22 @@ type AuditLog struct{ db *DB }
 // AuditLog returns the port.
 func (db *DB) AuditLog() AuditLog { return AuditLog{db} }
 
-// Leaves returns at most limit leaves from index on.
+// Leaves returns at most limit leaves from index on. The hash is that of the
+// body as it is now: whoever rebuilds the tree sees a body that was changed,
+// of another tenant too.
 func (a AuditLog) Leaves(ctx context.Context, from int64, limit int) ([]api.AuditEntry, error) {
-	rows, err := a.db.system.Query(ctx, `select idx, tenant, hash, body from fabric.audit_leaf where idx >= $1 order by idx limit $2`, from, limit)
+	rows, err := a.db.system.Query(ctx, `select idx, tenant, body from fabric.audit_leaf where idx >= $1 order by idx limit $2`, from, limit)
 	if err != nil {
 		return nil, fault(err)
 	}
 	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.AuditEntry, error) {
 		var e api.AuditEntry
-		var hash []byte
-		err := row.Scan(&e.Index, &e.Tenant, &hash, &e.Leaf)
-		e.Hash = digestOf(hash)
+		err := row.Scan(&e.Index, &e.Tenant, &e.Leaf)
+		hash := audit.LeafHash(e.Leaf)
+		e.Hash = digestOf(hash[:])
 		return e, err
 	})
 	return entries, fault(err)
-}
-
-// Checkpoint returns the newest checkpoint, signed when the log has a key.
-func (a AuditLog) Checkpoint(ctx context.Context) (api.AuditCheckpoint, error) {
-	tree, err := head(ctx, a.db.system, ``)
-	if err != nil {
-		return api.AuditCheckpoint{}, fault(err)
-	}
-	point := audit.Checkpoint{Origin: a.db.origin, Size: tree.Size, Root: tree.Root()}
-	out := api.AuditCheckpoint{Origin: point.Origin, Size: point.Size, Root: digestOf(point.Root[:])}
-	if a.db.logKey != nil {
-		if out.Note, err = point.Sign(a.db.logKey); err != nil {
-			return api.AuditCheckpoint{}, err
-		}
-	}
-	return out, nil
 }
 
 // Proof returns the inclusion proof of a leaf in the tree of size leaves; size
@@ -78,35 +62,62 @@ func (a AuditLog) Proof(ctx context.Context, index, size int64) (api.AuditProof,
 	if err != nil {
 		return api.AuditProof{}, fault(err)
 	}
-	out := api.AuditProof{Index: index, Size: size, Hash: digestOf(leaf[0][:]), Root: digestOf(root[:]), Hashes: []artifact.Digest{}}
-	for _, h := range proof {
-		out.Hashes = append(out.Hashes, digestOf(h[:]))
-	}
-	return out, nil
+	return api.AuditProof{Index: index, Size: size, Hash: digestOf(leaf[0][:]), Root: digestOf(root[:]), Hashes: digests(proof)}, nil
 }
 
 // Consistency returns the proof that the tree of size leaves begins with the
 // tree of old; size 0 is the newest tree.
-func (a AuditLog) Consistency(ctx context.Context, old, size int64) ([]artifact.Digest, error) {
+func (a AuditLog) Consistency(ctx context.Context, old, size int64) (api.AuditStep, error) {
 	tree, err := head(ctx, a.db.system, ``)
 	if err != nil {
-		return nil, fault(err)
+		return api.AuditStep{}, fault(err)
 	}
 	if size == 0 {
 		size = tree.Size
 	}
-	if size > tree.Size {
-		return nil, fmt.Errorf("size %d of %d: %w", size, tree.Size, api.ErrNotFound)
+	if old < 0 || old > size || size > tree.Size {
+		return api.AuditStep{}, fmt.Errorf("from %d to %d of %d: %w", old, size, tree.Size, api.ErrNotFound)
 	}
-	proof, err := audit.ProveConsistency(old, size, func(places []audit.Place) ([]audit.Hash, error) { return a.nodes(ctx, places) })
-	if errors.Is(err, audit.ErrRange) {
-		return nil, fmt.Errorf("%w: %w", err, api.ErrNotFound)
+	step, err := a.step(ctx, tree, old, size)
+	if err != nil {
+		return api.AuditStep{}, fault(err)
 	}
-	out := make([]artifact.Digest, len(proof))
-	for i, h := range proof {
-		out[i] = digestOf(h[:])
+	root, err := a.root(ctx, tree, size)
+	if err != nil {
+		return api.AuditStep{}, fault(err)
 	}
-	return out, fault(err)
+	return api.AuditStep{From: old, To: size, FromRoot: digestOf(step.Root[:]), ToRoot: digestOf(root[:]), Hashes: digests(step.Hashes)}, nil
+}
+
+// step is how the tree of size leaves extends that of old.
+func (a AuditLog) step(ctx context.Context, tree audit.Tree, old, size int64) (audit.Step, error) {
+	var step audit.Step
+	var err error
+	if step.Root, err = a.root(ctx, tree, old); err != nil {
+		return step, err
+	}
+	step.Hashes, err = audit.ProveConsistency(old, size, func(places []audit.Place) ([]audit.Hash, error) { return a.nodes(ctx, places) })
+	return step, err
+}
+
+// Tile returns the hashes of a tile, 32 bytes each.
+func (a AuditLog) Tile(ctx context.Context, tile audit.Tile) ([]byte, error) {
+	tree, err := head(ctx, a.db.system, ``)
+	if err != nil {
+		return nil, fault(err)
+	}
+	if !tile.In(tree.Size) {
+		return nil, fmt.Errorf("tile %s of %d leaves: %w", tile.Path(), tree.Size, api.ErrNotFound)
+	}
+	found, err := a.nodes(ctx, tile.Places())
+	if err != nil {
+		return nil, fault(err)
+	}
+	out := make([]byte, 0, len(found)*len(audit.Hash{}))
+	for _, h := range found {
+		out = append(out, h[:]...)
+	}
+	return out, nil
 }
 
 // root returns the root over the first size leaves.
@@ -143,140 +154,14 @@ func (a AuditLog) nodes(ctx context.Context, places []audit.Place) ([]audit.Hash
 	return decodeHashes(raw)
 }
 
-// VerifyAll reads the whole log and computes it anew: every body hashes to its
-// leaf, leaves are numbered without a gap, every inner node and the head
-// follow from the leaves, and what earlier checkpoints committed to is still
-// so. It finds what a superuser changed behind the triggers, short of a whole
-// consistent rewrite; that is what kept checkpoints are for. Memory is constant.
-func (a AuditLog) VerifyAll(ctx context.Context, kept ...audit.Checkpoint) error {
-	return begin(ctx, a.db.system, func(b *pgx.Batch) {
-		b.Queue(`set transaction isolation level repeatable read, read only`)
-	}, func(tx pgx.Tx) error {
-		want, err := head(ctx, tx, ``)
-		if err != nil {
-			return err
-		}
-		tree, nodes, err := recompute(ctx, tx, kept)
-		if err != nil {
-			return err
-		}
-		var stored int64
-		var root []byte
-		err = tx.QueryRow(ctx, `select (select count(*) from fabric.audit_node), root from fabric.audit_state`).Scan(&stored, &root)
-		if err != nil {
-			return err
-		}
-		switch {
-		case tree.Size != want.Size:
-			return fmt.Errorf("%d leaves, the head says %d: %w", tree.Size, want.Size, ErrTampered)
-		case tree.Root() != want.Root() || digestOf(root) != rootDigest(tree):
-			return fmt.Errorf("the head does not follow from the leaves: %w", ErrTampered)
-		case nodes != stored:
-			return fmt.Errorf("%d nodes, %d follow from the leaves: %w", stored, nodes, ErrTampered)
-		}
-		return nil
-	})
-}
-
-// recompute builds the tree from the bodies, page by page, and compares the
-// stored nodes and the kept checkpoints on the way.
-func recompute(ctx context.Context, tx pgx.Tx, kept []audit.Checkpoint) (tree audit.Tree, nodes int64, err error) {
-	const page = 1000
-	due := map[int64]audit.Hash{}
-	for _, c := range kept {
-		due[c.Size] = c.Root
+func digests(hashes []audit.Hash) []artifact.Digest {
+	out := make([]artifact.Digest, len(hashes))
+	for i := range hashes {
+		out[i] = digestOf(hashes[i][:])
 	}
-	if root, ok := due[0]; ok && root != tree.Root() {
-		return tree, 0, fmt.Errorf("checkpoint of size 0: %w", ErrTampered)
-	}
-	delete(due, 0)
-	for last := int64(math.MinInt64); ; {
-		rows, err := tx.Query(ctx, `select idx, tenant, hash, body from fabric.audit_leaf where idx > $1 order by idx limit $2`, last, page)
-		if err != nil {
-			return tree, 0, err
-		}
-		leaves, err := pgx.CollectRows(rows, pgx.RowToStructByPos[leafRow])
-		if err != nil {
-			return tree, 0, err
-		}
-		var done []audit.Node
-		for _, l := range leaves {
-			if err := l.check(tree.Size); err != nil {
-				return tree, 0, err
-			}
-			var more []audit.Node
-			tree, more = tree.Append(audit.Hash(l.Hash))
-			done = append(done, more[1:]...)
-			if root, ok := due[tree.Size]; ok && root != tree.Root() {
-				return tree, 0, fmt.Errorf("checkpoint of size %d: %w", tree.Size, ErrTampered)
-			}
-			delete(due, tree.Size)
-			last = l.Index
-		}
-		if err := compareNodes(ctx, tx, done); err != nil {
-			return tree, 0, err
-		}
-		nodes += int64(len(done))
-		if len(leaves) < page {
-			break
-		}
-	}
-	for size := range due {
-		return tree, 0, fmt.Errorf("checkpoint of size %d, %d leaves are left: %w", size, tree.Size, ErrTampered)
-	}
-	return tree, nodes, nil
-}
-
-type leafRow struct {
-	Index  int64
-	Tenant string
-	Hash   []byte
-	Body   []byte
-}
-
-func (l leafRow) check(want int64) error {
-	leaf, err := audit.Decode(l.Body)
-	switch {
-	case l.Index != want:
-		return fmt.Errorf("leaf %d where %d should be: %w", l.Index, want, ErrTampered)
-	case err != nil:
-		return fmt.Errorf("leaf %d: %w: %w", l.Index, ErrTampered, err)
-	case leaf.Tenant != l.Tenant:
-		return fmt.Errorf("leaf %d is of another tenant: %w", l.Index, ErrTampered)
-	}
-	if hash := audit.LeafHash(l.Body); string(hash[:]) != string(l.Hash) {
-		return fmt.Errorf("leaf %d: hash differs from body: %w", l.Index, ErrTampered)
-	}
-	return nil
-}
-
-// compareNodes looks the nodes up in the database, all at once.
-func compareNodes(ctx context.Context, tx pgx.Tx, nodes []audit.Node) error {
-	levels, indexes, hashes := make([]int16, len(nodes)), make([]int64, len(nodes)), make([][]byte, len(nodes))
-	for i := range nodes {
-		levels[i], indexes[i], hashes[i] = int16(nodes[i].Level), nodes[i].Index, nodes[i].Hash[:]
-	}
-	var level int16
-	var index int64
-	err := tx.QueryRow(ctx, `
-		select want.level, want.idx
-		from unnest($1::smallint[], $2::bigint[], $3::bytea[]) as want(level, idx, hash)
-		left join fabric.audit_node n on n.level = want.level and n.idx = want.idx
-		where n.hash is distinct from want.hash limit 1`, levels, indexes, hashes).Scan(&level, &index)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("node %d at level %d does not follow from the leaves: %w", index, level, ErrTampered)
+	return out
 }
 
 func digestOf(hash []byte) artifact.Digest {
 	return artifact.Digest("sha256:" + hex.EncodeToString(hash))
-}
-
-func rootDigest(t audit.Tree) artifact.Digest {
-	root := t.Root()
-	return digestOf(root[:])
 }

@@ -53,10 +53,13 @@ func TestAClosedRoundIsACheckpoint(t *testing.T) {
 	_, err := db.Runs().Checkpoint(ctx, caller("owner"), "run-1", 1)
 	require.ErrorIs(t, err, api.ErrNotFound, "an open round has left nothing")
 
-	require.NoError(t, db.Rounds().CloseRound(ctx, contract.CloseRoundInput{Subject: ref.Subject, Run: "run-1", Number: 1, Weights: blob("weights"), State: blob("momentum")}))
+	require.NoError(t, db.Rounds().CloseRound(ctx, contract.CloseRoundInput{Subject: ref.Subject, Run: "run-1", Number: 1, Weights: blob("weights"), State: blob("momentum"), Clip: 0.25, NextClip: 0.375}))
 	got, err := db.Runs().Checkpoint(ctx, caller("owner"), "run-1", 1)
 	require.NoError(t, err)
-	require.Equal(t, api.Checkpoint{ModelID: "m1", Params: params(), Weights: blob("weights"), State: blob("momentum")}, got)
+	require.Equal(t, api.Checkpoint{ModelID: "m1", Params: params(), Weights: blob("weights"), State: blob("momentum"), Clip: 0.375}, got)
+	run, err := db.Runs().Run(ctx, caller("owner"), "run-1")
+	require.NoError(t, err)
+	require.Equal(t, 0.25, run.Rounds[0].Clip, "what was clipped to, not what comes next")
 	for _, other := range []struct {
 		tenant, run string
 		number      int

@@ -9,7 +9,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,8 +34,10 @@ type Options struct {
 
 	PrivacyEpsilon float64 // limit of a privacy budget that nobody has set; 0 means [privacy.DefaultEpsilon]
 
-	Origin string             // name of the audit log in its checkpoints; empty: "fabric"
-	LogKey ed25519.PrivateKey // signs checkpoints; nil: they are not signed
+	Regions []string // whose mirrors are given every package that is registered; none: nobody's
+
+	Origin string // name of the audit log in its checkpoints; empty: "fabric"
+	LogKey LogKey // signs checkpoints; nil: this process signs none, and shows those that others signed
 
 	Tracer trace.TracerProvider // nil: no spans
 	Log    *slog.Logger         // nil: nothing is logged
@@ -54,8 +55,12 @@ type DB struct {
 	hub      *hub
 	clock    func() time.Time
 	origin   string
-	logKey   ed25519.PrivateKey
-	epsilon  float64 // default limit of a privacy budget
+	logKey   LogKey
+	group    *appendGroup // appends that belong to no other change
+	ledger   *knownHead   // for the appends of group
+	shown    *shown       // the newest checkpoint that this process has shown
+	epsilon  float64      // default limit of a privacy budget
+	regions  []string
 }
 
 // Open connects, and refuses a database in which rows of one tenant could be
@@ -67,7 +72,8 @@ func Open(ctx context.Context, opts Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{clock: opts.Clock, origin: opts.Origin, logKey: opts.LogKey, epsilon: opts.PrivacyEpsilon}
+	db := &DB{clock: opts.Clock, origin: opts.Origin, logKey: opts.LogKey, ledger: new(knownHead), shown: new(shown), epsilon: opts.PrivacyEpsilon, regions: opts.Regions}
+	db.group = &appendGroup{commit: db.commitEntries}
 	if db.app, err = openPool(ctx, opts, opts.DSN, roleApp, opts.TenantConns); err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ type guarded struct {
 	name    string
 	columns []string          // that can be given a value
 	values  map[string]string // SQL literal by column
-	rights  map[string]string // role -> "SIUD"
+	touch   string            // column that the app role may update, where it may not update all
+	rights  map[string]string // role -> "SIUD", L to lock rows, T to update the column touch
 }
 
 // guardedTables reads every table with row-level security: a new table is in
@@ -43,10 +44,14 @@ func guardedTables(t *testing.T, conn *pgx.Conn) []guarded {
 			return nil
 		})
 		require.NoError(t, err)
+		require.NoError(t, conn.QueryRow(t.Context(), `select coalesce(min(attname::text collate "C") filter (where has_column_privilege($1, attrelid, attnum, 'UPDATE')), 'tenant')
+			from pg_attribute where attrelid = ('fabric.' || $2)::regclass and attnum > 0 and attgenerated = ''`, roleApp, name).Scan(&g.touch))
 		for _, role := range []string{roleApp, roleSystem} {
 			var rights string
 			require.NoError(t, conn.QueryRow(t.Context(), `select string_agg(case when has_table_privilege($1, ('fabric.' || $2)::regclass, p) then left(p, 1) else '' end, '')
-				from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p`, role, name).Scan(&rights))
+					|| case when has_any_column_privilege($1, ('fabric.' || $2)::regclass, 'UPDATE') then 'L' else '' end
+					|| case when has_column_privilege($1, ('fabric.' || $2)::regclass, $3, 'UPDATE') then 'T' else '' end
+				from unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p`, role, name, g.touch).Scan(&rights))
 			g.rights[role] = rights
 		}
 		out = append(out, g)
@@ -57,8 +62,9 @@ func guardedTables(t *testing.T, conn *pgx.Conn) []guarded {
 // words that some column's check asks for.
 var words = map[string]string{
 	"consent_event.kind": "granted", "round.kind": "train", "round.status": "open", "stage.kind": "train", "stage.status": "open", "stage.stage": "update",
-	"submission.stage": "update", "stage_member.stage": "share", "survivors.stage": "mask", "run.status": "running", "model_alias.environment": "dev", "action.kind": "policy", "action.state": "planned", "ballot.outcome": "pending",
+	"submission.stage": "update", "stage_member.stage": "share", "survivors.stage": "mask", "run.status": "running", "model_alias.environment": "dev", "alias_move.environment": "dev", "action.kind": "policy", "action.state": "planned", "ballot.outcome": "approved", "ballot.request": `{"nonce":"x"}`,
 	"privacy_budget.delta": "0.00001", "privacy_entry.state": "reserved",
+	"model_replica.state": "held", "recovery_point.previous": "",
 }
 
 // literal is a value that the column takes.
@@ -159,6 +165,9 @@ var attempts = []attempt{
 	{"update mine", func(g guarded) string {
 		return "update fabric." + g.name + " set tenant = tenant where tenant = 'mine'"
 	}, "SU", func(s string) string { return rowsIf(s == "mine", 1) }},
+	{"touch mine", func(g guarded) string {
+		return fmt.Sprintf("update fabric.%s set %s = %[2]s where tenant = 'mine'", g.name, g.touch)
+	}, "ST", func(s string) string { return rowsIf(s == "mine", 1) }},
 	{"move mine to theirs", func(g guarded) string {
 		return "update fabric." + g.name + " set tenant = 'elsewhere' where tenant = 'mine'"
 	}, "SU", func(s string) string {
@@ -168,7 +177,7 @@ var attempts = []attempt{
 		return "0"
 	}},
 	{"delete mine", func(g guarded) string { return "delete from fabric." + g.name + " where tenant = 'mine'" }, "SD", func(s string) string { return rowsIf(s == "mine", 1) }},
-	{"lock mine", func(g guarded) string { return "select from fabric." + g.name + " where tenant = 'mine' for update" }, "SU", func(s string) string { return rowsIf(s == "mine", 1) }},
+	{"lock mine", func(g guarded) string { return "select from fabric." + g.name + " where tenant = 'mine' for update" }, "SL", func(s string) string { return rowsIf(s == "mine", 1) }},
 	{"truncate", func(g guarded) string { return "truncate fabric." + g.name }, "never", nil},
 	{"switch it off", func(g guarded) string { return "alter table fabric." + g.name + " disable row level security" }, "never", nil},
 }

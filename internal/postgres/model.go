@@ -38,7 +38,7 @@ func scanModel(row pgx.CollectableRow) (api.Model, error) {
 	return m, err
 }
 
-const selectVersion = `select tenant, model, number, repository, package, weights, bundle, run, round, metrics, registered_at, simulated from fabric.model_version where `
+const selectVersion = `select tenant, model, number, repository, package, weights, bundle, run, round, metrics, registered_at, simulated, files_bundle, signature from fabric.model_version where `
 
 // Models returns the models of the caller's tenant without versions, by id.
 func (p Models) Models(ctx context.Context, caller api.Caller, page api.Page) ([]api.Model, error) {
@@ -94,6 +94,7 @@ func (p Versions) Register(ctx context.Context, in contract.RegisterInput) (cont
 	err := p.db.withTenant(ctx, in.Tenant, func(tx *tenantTx) error {
 		version := api.ModelVersion{Tenant: in.Tenant, ModelID: in.ModelID, Repository: in.Candidate.Repository, Package: in.Candidate.Package,
 			Weights: in.Weights, Bundle: in.Bundle, Run: in.Run, Round: in.Number, Metrics: in.Metrics}
+		version.FilesBundle, version.Signature = claimed(in, artifact.PredicateOMS), claimed(in, artifact.PredicateSign)
 		err := tx.QueryRow(ctx, `select simulated from fabric.run where tenant = $1 and id = $2`, in.Tenant, in.Run).Scan(&version.Simulated)
 		if err != nil {
 			return absent(err, activities.ErrNotFound)
@@ -111,6 +112,16 @@ func (p Versions) Register(ctx context.Context, in contract.RegisterInput) (cont
 		return nil
 	})
 	return out, err
+}
+
+// claimed returns the bundle of the candidate's claim of a type.
+func claimed(in contract.RegisterInput, predicateType string) artifact.Descriptor {
+	for i, claim := range in.Candidate.Also {
+		if claim.PredicateType == predicateType && i < len(in.Also) {
+			return in.Also[i]
+		}
+	}
+	return artifact.Descriptor{}
 }
 
 // Version returns a registered version.
@@ -136,13 +147,18 @@ func (tx *tenantTx) register(ctx context.Context, v api.ModelVersion) (written a
 	}
 	_, err = tx.Exec(ctx, `
 		with next as (update fabric.model set versions = versions + 1 where tenant = $1 and id = $2 returning versions)
-		insert into fabric.model_version (tenant, model, number, repository, package, weights, bundle, run, round, metrics, simulated)
-		select $1, $2, versions, $3, $4, $5, $6, $7, $8, $9, $10 from next`,
-		v.Tenant, v.ModelID, v.Repository, v.Package, v.Weights, v.Bundle, v.Run, v.Round, v.Metrics, v.Simulated)
+		insert into fabric.model_version (tenant, model, number, repository, package, weights, bundle, run, round, metrics, simulated, files_bundle, signature)
+		select $1, $2, versions, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12 from next`,
+		v.Tenant, v.ModelID, v.Repository, v.Package, v.Weights, v.Bundle, v.Run, v.Round, v.Metrics, v.Simulated, v.FilesBundle, v.Signature)
 	if err != nil {
 		return written, false, err
 	}
 	written, err = tx.versionOf(ctx, v.Tenant, v.ModelID, v.Package.Digest)
+	if err != nil || len(tx.regions) == 0 {
+		return written, true, err
+	}
+	subject := contract.Subject{Tenant: v.Tenant, ModelID: v.ModelID}
+	_, err = tx.askReplicas(ctx, api.Caller{Tenant: v.Tenant}, subject, written.Number, tx.regions, false)
 	return written, true, err
 }
 

@@ -59,11 +59,13 @@ func (p Actions) RecordOutcome(ctx context.Context, in contract.OutcomeInput, pl
 func (tx *tenantTx) move(ctx context.Context, in contract.OutcomeInput, plan promotion.Plan) error {
 	switch {
 	case in.Kind == api.KindPromotion && plan.Version != nil:
-		_, err := tx.Exec(ctx, `
-			insert into fabric.model_alias (tenant, model, environment, number, action) values ($1, $2, $3, $4, $5)
-			on conflict (tenant, model, environment) do update set number = excluded.number, action = excluded.action, at = now()`,
-			in.Tenant, plan.ModelID, plan.Environment, plan.Version.Number, in.Action)
-		return err
+		_, err := tx.Exec(ctx, upsertChampion, in.Tenant, plan.ModelID, plan.Environment, plan.Version.Number, in.Action)
+		if err != nil {
+			return err
+		}
+		return tx.moveChampion(ctx, in, plan)
+	case in.Kind == promotion.KindRestore && plan.Restore != nil:
+		return tx.moveRestored(ctx, in)
 	case in.Kind == api.KindPolicy && plan.Policy != nil:
 		return tx.movePolicy(ctx, in, *plan.Policy)
 	case in.Kind == api.KindTuning && plan.Tuning != nil:

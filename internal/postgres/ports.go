@@ -12,6 +12,9 @@ var (
 	_ activities.Snapshots = Snapshots{}
 	_ activities.Actions   = Actions{}
 	_ activities.Ledger    = Ledger{}
+	_ activities.Dossiers  = Dossiers{}
+	_ activities.Replicas  = ModelReplicas{}
+	_ activities.Points    = RecoveryPoints{}
 	_ activities.Outbox    = Outbox{}
 
 	_ api.Idempotency = Idempotency{}
@@ -20,6 +23,8 @@ var (
 	_ api.Budgets     = Budgets{}
 	_ api.Sites       = Sites{}
 	_ api.Models      = Models{}
+	_ api.Replicas    = ModelReplicas{}
+	_ api.Recoveries  = RecoveryPoints{}
 	_ api.Actions     = Actions{}
 	_ api.Approvals   = Approvals{}
 	_ api.Snapshots   = Snapshots{}

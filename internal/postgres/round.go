@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -108,9 +109,9 @@ func (p Rounds) CloseRound(ctx context.Context, in contract.CloseRoundInput) err
 			regions = []contract.RegionResult{}
 		}
 		tag, err := tx.Exec(ctx, `
-			update fabric.round set status = $4, cause = $5, weights = $6, metrics = $7, regions = $8, state_after = $9, ended_at = now()
+			update fabric.round set status = $4, cause = $5, weights = $6, metrics = $7, regions = $8, state_after = $9, provenance = $10, statement = $11, clip = $12, clip_after = $13, ended_at = now()
 			where tenant = $1 and run = $2 and number = $3 and status = 'open'`,
-			in.Tenant, in.Run, in.Number, status, clean(in.Cause), in.Weights, in.Metrics, regions, in.State)
+			in.Tenant, in.Run, in.Number, status, clean(in.Cause), in.Weights, in.Metrics, regions, in.State, in.Provenance.Bundle, in.Provenance.Statement, in.Clip, in.NextClip)
 		if err != nil {
 			return err
 		}
@@ -133,9 +134,33 @@ func (p Rounds) CloseRound(ctx context.Context, in contract.CloseRoundInput) err
 			return err
 		}
 		leaf := subjectLeaf(in.Subject, "round."+status, roundSubject(in.Run, in.Number))
-		leaf.Digest, leaf.Previous, leaf.State = in.Weights.Digest, "open", status
+		leaf.Digest, leaf.Statement, leaf.Previous, leaf.State = in.Weights.Digest, in.Provenance.Statement, "open", status
 		return tx.leafOfRun(ctx, in.Run, leaf)
 	})
+}
+
+// Answers returns what was taken in the stage that carries updates, by site,
+// and when the round began.
+func (p Rounds) Answers(ctx context.Context, tenant, run string, number int) ([]activities.Answer, time.Time, error) {
+	var answers []activities.Answer
+	var began []time.Time
+	var b pgx.Batch
+	b.Queue(setTenant, tenant)
+	queue(&b, &began, pgx.RowTo[time.Time], `select started_at from fabric.round where tenant = $1 and run = $2 and number = $3`, tenant, run, number)
+	queue(&b, &answers, pgx.RowToStructByPos[activities.Answer], `
+		select region, site_tenant, site, coalesce(bundle ->> 'digest', '') from fabric.submission
+		where tenant = $1 and run = $2 and number = $3 and stage in ('update', 'mask') and reason = ''
+		order by site_tenant collate "C", site collate "C"`, tenant, run, number)
+	if tenant == "" {
+		return nil, time.Time{}, errNoTenant
+	}
+	if err := p.db.app.SendBatch(ctx, &b).Close(); err != nil {
+		return nil, time.Time{}, fault(err)
+	}
+	if len(began) == 0 {
+		return nil, time.Time{}, fmt.Errorf("round %d of run %s: %w", number, run, activities.ErrNotFound)
+	}
+	return answers, began[0], nil
 }
 
 // CloseRun writes the end of a run once. Rounds that it left open end with it.

@@ -72,7 +72,8 @@ func (p Runs) Run(ctx context.Context, caller api.Caller, id string) (api.Run, e
 		left join fabric.submission s on s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.region = st.region
 		where st.tenant = $1 and st.run = $2 and st.stage in ('update', 'advertise') group by st.number, st.region, st.sites order by st.region`, caller.Tenant, id)
 	queue(&b, &rounds, scanRound, `
-		select number, kind, status, cause, manifest ->> 'digest', coalesce(weights ->> 'digest', ''), metrics, regions, started_at, ended_at
+		select number, kind, status, cause, manifest ->> 'digest', coalesce(weights ->> 'digest', ''), metrics, regions, started_at, ended_at,
+			coalesce(provenance ->> 'digest', ''), statement, clip
 		from fabric.round where tenant = $1 and run = $2 order by number`, caller.Tenant, id)
 	queue(&b, &runs, scanRun, selectRun+`tenant = $1 and id = $2`, caller.Tenant, id)
 	if caller.Tenant == "" {
@@ -107,7 +108,7 @@ type openRegion struct {
 func scanRound(row pgx.CollectableRow) (api.Round, error) {
 	var r api.Round
 	var regions []contract.RegionResult
-	err := row.Scan(&r.Number, &r.Kind, &r.Status, &r.Cause, &r.Manifest, &r.Weights, &r.Metrics, &regions, &r.StartedAt, &r.EndedAt)
+	err := row.Scan(&r.Number, &r.Kind, &r.Status, &r.Cause, &r.Manifest, &r.Weights, &r.Metrics, &regions, &r.StartedAt, &r.EndedAt, &r.Provenance, &r.Statement, &r.Clip)
 	for _, g := range regions {
 		r.Regions = append(r.Regions, api.RoundRegion{Region: g.Region, Counts: g.Counts, Dropped: g.Dropped, Cause: g.Cause})
 	}

@@ -95,6 +95,14 @@ func (p Snapshots) Published(ctx context.Context, action, phase string) (contrac
 	return ref, err == nil, fault(err)
 }
 
+// signed returns a snapshot as it was published.
+func (p Snapshots) signed(ctx context.Context, version int64) (routing.Signed, error) {
+	var signed routing.Signed
+	err := p.db.system.QueryRow(ctx, `select snapshot, bundle from fabric.snapshot where version = $1`, version).
+		Scan((*[]byte)(&signed.Snapshot), (*[]byte)(&signed.Bundle))
+	return signed, fault(absent(err, fmt.Errorf("snapshot %d: %w", version, activities.ErrNotFound)))
+}
+
 // Callers returns the tenants beside the owner that took part in a run of the
 // model, by name.
 func (p Snapshots) Callers(ctx context.Context, tenant, model string) ([]string, error) {

@@ -132,7 +132,7 @@ func (p Rounds) CloseStage(ctx context.Context, ref contract.StageRef) ([]activi
 			}
 		}
 		rows, err := tx.Query(ctx, `
-			select site_tenant, site, update, metrics, message, reason from fabric.submission
+			select site_tenant, site, update, metrics, message, reason, base_round from fabric.submission
 			where tenant = $1 and run = $2 and number = $3 and stage = $5 and region = $4
 			order by site_tenant collate "C", site collate "C"`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 		if err != nil {

@@ -13,7 +13,8 @@ import (
 // to be seen.
 type tenantTx struct {
 	pgx.Tx
-	tenant string
+	tenant  string
+	regions []string // whose mirrors are given what is registered
 	change
 }
 
@@ -39,7 +40,7 @@ func (db *DB) withTenant(ctx context.Context, tenant string, fn func(*tenantTx) 
 	}
 	opening := func(b *pgx.Batch) { b.Queue(setTenant, tenant) }
 	return begin(ctx, db.app, opening, func(tx pgx.Tx) error {
-		t := &tenantTx{Tx: tx, tenant: tenant}
+		t := &tenantTx{Tx: tx, tenant: tenant, regions: db.regions}
 		if err := fn(t); err != nil {
 			return err
 		}

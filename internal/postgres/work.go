@@ -144,14 +144,17 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 			return fmt.Errorf("round %s/%d: %w", ref.Run, ref.Number, api.ErrClosed)
 		}
 		tag, err := tx.Exec(ctx, `
-			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) on conflict do nothing`,
-			ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Message, s.Bundle, s.Statement, clean(s.Reason))
+			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason, base_round)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict do nothing`,
+			ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Message, s.Bundle, s.Statement, clean(s.Reason), s.From)
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() == 0 { // the same site, at the same moment
-			_, err := tx.answered(ctx, s)
+		if tag.RowsAffected() == 0 { // the same site, at the same moment; or the same update, in another round
+			done, err := tx.answered(ctx, s)
+			if err == nil && !done {
+				err = fmt.Errorf("site %s has sent what it learnt in round %d before: %w", s.Site, s.From, api.ErrConflict)
+			}
 			return err
 		}
 		leaf := audit.Leaf{Kind: "submission.accepted", Tenant: s.Tenant, Actor: clean(caller.Subject), Subject: roundSubject(ref.Run, ref.Number),

@@ -75,7 +75,7 @@ func Decide(c config.Config) Report {
 	if missing["GLOBAL_REGISTRY_URL"] || missing["POSTGRES_DSN"] {
 		r.simulate("no registry or no database was given: the embedded ones serve")
 	}
-	if !c.Set("VAULT_ADDR") && !c.Set("COSIGN_KEY_PATH") {
+	if len(c.KeySources()) == 0 {
 		r.Signing = "BLOCKED"
 		r.simulate("no signing key was given: a generated development key signs")
 	}

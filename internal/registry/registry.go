@@ -45,18 +45,23 @@ type Registry struct {
 	mu      sync.Mutex // orders the journal and what upstream is told
 	journal *journal
 	index   referrers
+	pieces  map[string]struct{} // uploads of which upstream holds pieces
 }
 
 var _ http.Handler = (*Registry)(nil)
 
+// Blobs returns where the registry in dir keeps its blobs, a directory of
+// package blob. What is linked into it is in the registry.
+func Blobs(dir string) string { return filepath.Join(dir, "blobs") }
+
 // Open reads the registry in dir, or starts an empty one.
 // Errors: [ErrInUse], [*JournalError].
 func Open(dir string, log *slog.Logger) (*Registry, error) {
-	blobs, err := blob.NewDir(filepath.Join(dir, "blobs"))
+	blobs, err := blob.NewDir(Blobs(dir))
 	if err != nil {
 		return nil, fmt.Errorf("registry: %w", err)
 	}
-	r := &Registry{blobs: blobs, log: log, index: referrers{}}
+	r := &Registry{blobs: blobs, log: log, index: referrers{}, pieces: map[string]struct{}{}}
 	r.next = upstream.New(
 		upstream.Logger(slog.NewLogLogger(log.Handler(), slog.LevelDebug)),
 		upstream.WithBlobHandler(uploads{blobs}),
@@ -114,10 +119,9 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	case kind == "manifests" && read, kind == "tags" && read:
 		r.next.ServeHTTP(w, req)
 	case kind == "uploads" && req.Method == http.MethodPatch:
-		req.Body = http.MaxBytesReader(w, req.Body, maxChunk)
-		r.next.ServeHTTP(w, req)
+		r.piece(w, req, reference)
 	case kind == "uploads" && (req.Method == http.MethodPost || req.Method == http.MethodPut):
-		r.finishUpload(w, req)
+		r.finishUpload(w, req, repository, reference)
 	default:
 		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "unsupported operation")
 	}

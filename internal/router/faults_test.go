@@ -3,7 +3,6 @@ package router_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -270,7 +269,7 @@ func TestRestartsWithoutTheControlPlane(t *testing.T) {
 	start := func() (*fabric, *follow.Follower) {
 		f := newFabric(t, setup{})
 		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-		follower, err := follow.New(follow.Options{URL: plane.URL + "/snapshot", Keys: []*ecdsa.PublicKey{&w.Key.PublicKey}, Dir: dir, Wait: time.Second,
+		follower, err := follow.New(follow.Options{URL: plane.URL + "/snapshot", Trust: pinned(t, &w.Key.PublicKey), Dir: dir, Wait: time.Second,
 			Client: client, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Now: time.Now, Use: f.Use})
 		require.NoError(t, err)
 		return f, follower

@@ -21,6 +21,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/router"
 	"github.com/atom-fabric/fabric/internal/runtime"
 	"github.com/atom-fabric/fabric/internal/runtime/runtimetest"
@@ -160,11 +161,19 @@ func (f *fabric) invoke(t testing.TB, bearer, body string) reply {
 	return f.call(t, "POST", "/invoke", bearer, body)
 }
 
+// pinned trusts one key for everything.
+func pinned(t testing.TB, key *ecdsa.PublicKey) trust.Source {
+	t.Helper()
+	judge, err := trust.Pin(key)
+	require.NoError(t, err)
+	return judge
+}
+
 // A region's runtime, ours, in the test's process.
 func startRuntime(t testing.TB, w *runtimetest.World, region string, s routing.Snapshot) *httptest.Server {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{}}
-	r, err := runtime.New(runtime.Options{Region: region, Kind: policy.Neural, Version: "test", Keys: []*ecdsa.PublicKey{&w.Key.PublicKey},
+	r, err := runtime.New(runtime.Options{Region: region, Kind: policy.Neural, Version: "test", Trust: pinned(t, &w.Key.PublicKey),
 		Dir: t.TempDir(), MaxWeights: 1 << 20, Client: client, Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(),
 		Confirmed: time.Now, Now: time.Now})
 	require.NoError(t, err)

@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,9 +11,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 )
 
 // Why a package is not loaded.
@@ -57,8 +58,21 @@ type statement struct {
 
 // vouch returns what a trusted key has said of the package. It is asked before
 // a byte is fetched and again before what is on disk is used.
-func vouch(keys []*ecdsa.PublicKey, pkg routing.Package) (statement, error) {
-	verified, err := artifact.VerifyBundle(keys, pkg.Bundle, artifact.PredicateModelPackage, pkg.Manifest)
+//
+// The time that decides is when the control plane accepted the package, which
+// the signed snapshot says: a package outlives the key that signed it.
+func vouch(by trust.Source, environment string, pkg routing.Package, now time.Time) (statement, error) {
+	judge, err := by.Judge()
+	if err != nil {
+		return statement{}, fmt.Errorf("%w: %w", ErrUnsigned, err)
+	}
+	at := now
+	if !pkg.AcceptedAt.IsZero() && pkg.AcceptedAt.Before(now) {
+		at = pkg.AcceptedAt
+	}
+	verified, err := judge.Verify(pkg.Bundle, trust.Question{
+		PredicateType: artifact.PredicateModelPackage, Subject: pkg.Manifest, Environment: environment, Repository: pkg.Repository, At: at, Now: now,
+	})
 	if err != nil {
 		return statement{}, fmt.Errorf("%w: %w", ErrUnsigned, err)
 	}

@@ -9,7 +9,6 @@ package runtime
 
 import (
 	"context"
-	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +24,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 )
 
 // ErrPolicy says that the region's policy permits nobody to be answered by a
@@ -38,16 +38,17 @@ const (
 
 // Options are what a runtime needs; all fields are required.
 type Options struct {
-	Region     string
-	Kind       string             // policy.Neural
-	Version    string             // of the software
-	Keys       []*ecdsa.PublicKey // trusted for packages
-	Dir        string             // where packages are kept
-	MaxWeights int64              // bytes of one package's weights
-	Client     *http.Client       // to the registry
-	Log        *slog.Logger
-	Registry   *prometheus.Registry
-	Simulation bool
+	Region      string
+	Kind        string       // policy.Neural
+	Version     string       // of the software
+	Trust       trust.Source // whose signature counts for packages
+	Environment string       // whose rules of trust apply
+	Dir         string       // where packages are kept
+	MaxWeights  int64        // bytes of one package's weights
+	Client      *http.Client // to the registry
+	Log         *slog.Logger
+	Registry    *prometheus.Registry
+	Simulation  bool
 	// Confirmed returns when the snapshot was last confirmed by the control
 	// plane, for /health.
 	Confirmed func() time.Time
@@ -182,13 +183,14 @@ func (r *Runtime) load(ctx context.Context) bool {
 // fetch returns a package from disk if it verifies there, else from its
 // registry.
 func (r *Runtime) fetch(ctx context.Context, pkg routing.Package) (*loaded, error) {
-	statement, err := vouch(r.opts.Keys, pkg)
+	statement, err := vouch(r.opts.Trust, r.opts.Environment, pkg, r.opts.Now())
 	if err != nil {
 		return nil, err
 	}
 	if weights, err := r.store.read(pkg.Manifest, statement.Weights, r.opts.MaxWeights); err == nil {
 		return newLoaded(pkg, weights)
 	}
+	pkg.Registry = pkg.From(r.opts.Region)
 	weights, err := pull(ctx, r.opts.Client, r.store, pkg, statement, r.opts.MaxWeights)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/runtime"
 	"github.com/atom-fabric/fabric/internal/runtime/runtimetest"
 )
@@ -40,9 +41,13 @@ func start(t *testing.T, dir string, keys ...*ecdsa.PrivateKey) running {
 	client := &http.Client{Transport: &http.Transport{}}
 	opts := runtime.Options{Region: "eu", Kind: policy.Neural, Version: "test", Dir: dir, MaxWeights: 1 << 20, Client: client,
 		Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Confirmed: time.Now, Now: time.Now}
+	var publics []*ecdsa.PublicKey
 	for _, key := range keys {
-		opts.Keys = append(opts.Keys, &key.PublicKey)
+		publics = append(publics, &key.PublicKey)
 	}
+	var err error
+	opts.Trust, err = trust.Pin(publics...)
+	require.NoError(t, err)
 	r, err := runtime.New(opts)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 	"github.com/atom-fabric/fabric/internal/site/trainer"
@@ -46,11 +47,13 @@ func (o order) byGroup() []round.Cohort {
 type share struct {
 	counts   round.Counts
 	spare    int
+	late     int
 	seconds  float64
 	up, down int64
 	partial  *aggregate.Partial
 	updates  []aggregate.Update // single ones, where the rule asks for them and nothing hides them
 	event    *dp.Event
+	within   float64 // see [payload.Count]
 }
 
 // An outcome is what a round delivered.
@@ -59,6 +62,7 @@ type outcome struct {
 	delivered []round.Counts // by region
 	partials  []aggregate.Partial
 	updates   []aggregate.Update
+	counts    []payload.Count // by group, where the clipping norm adapts
 }
 
 // ask plans a round, plays it in all groups and adds up what it took.
@@ -79,13 +83,14 @@ func (s *simulation) ask(ctx context.Context, number int, kind round.Kind) (outc
 	if err := each(workers, len(shares), play); err != nil {
 		return outcome{}, fmt.Errorf("round %d: %w", number, err)
 	}
-	out := outcome{Round: Round{Number: number, Kind: kind, Secured: o.Secured, Groups: len(o.groups)}}
+	out := outcome{Round: Round{Number: number, Kind: kind, Secured: o.Secured, Groups: len(o.groups), Clip: s.clip}}
 	regions := map[string]round.Counts{}
 	for i, sh := range shares {
 		g := o.groups[i]
 		out.Asked += len(g.members)
 		out.Answered += sh.counts.Accepted
 		out.Spare += sh.spare
+		out.Late += sh.late
 		out.Seconds = max(out.Seconds, sh.seconds)
 		out.Uploaded += sh.up
 		out.Downloaded += sh.down
@@ -97,6 +102,7 @@ func (s *simulation) ask(ctx context.Context, number int, kind round.Kind) (outc
 			continue
 		}
 		out.partials = append(out.partials, *sh.partial)
+		out.counts = append(out.counts, payload.Count{Sites: sh.counts.Accepted, Within: sh.within})
 		out.updates = append(out.updates, sh.updates...)
 		c := regions[g.Region]
 		c.Selected, c.Accepted = c.Selected+len(g.members), c.Accepted+sh.counts.Accepted
@@ -136,8 +142,12 @@ func (s *simulation) order(number int, kind round.Kind) (order, error) {
 	o := order{Manifest: round.Manifest{
 		Run: "simulation", Number: number, Kind: kind, Tenant: "tenant", ModelID: s.set.Data.Name,
 		Base: artifact.Describe(artifact.MediaTypeWeights, weights), Params: p, Cohort: round.Groups(seats),
-		CohortRoot: round.CohortRoot(asked), Simulation: true, Secured: secured, SampleSeed: seed,
+		CohortRoot: round.CohortRoot(asked), Simulation: true, Secured: secured, SampleSeed: seed, Clip: s.clip,
 	}}
+	if p.Buffers(kind) {
+		o.Starts = s.before.Successor()
+	}
+	s.remember(o.Manifest)
 	content, err := artifact.Canonical(o.Manifest)
 	if err != nil {
 		return order{}, err
@@ -186,30 +196,35 @@ func (s *simulation) seats(seats []round.Seat, kind round.Kind, seed uint64) ([]
 // plain plays a group whose updates are seen one by one.
 func (s *simulation) plain(ctx context.Context, o order, g group) (share, error) {
 	p := s.set.Params
-	arrivals := make([]arrival, len(g.members))
+	arrivals, from := make([]arrival, len(g.members)), map[int]int{}
 	for i, at := range g.members {
 		c := s.conduct(o.Number, s.sites[at])
-		arrivals[i] = arrival{at, c.work}
+		arrivals[i].site = at
+		arrivals[i].at, from[at] = s.due(o, s.sites[at], c)
 		if c.leaves != "" {
 			arrivals[i].at = never()
 		}
 	}
+	enough := p.Suffice(o.Kind, o.Cohort, g.Name())
 	in, seconds, step := wait{
 		state:    round.State{Need: round.Need(p.Quorum, o.byGroup(), g.Name()), Extensions: p.Extensions},
-		deadline: float64(p.DeadlineSeconds), enough: p.Enough(o.Kind, len(g.members)),
+		deadline: float64(p.DeadlineSeconds), enough: enough,
 	}.until(arrivals)
-	sh := share{seconds: seconds, down: o.bytes * int64(len(g.members)), counts: round.Counts{Selected: len(g.members)}, spare: spare(arrivals, len(in), p.Enough(o.Kind, len(g.members)))}
+	sh := share{seconds: seconds, down: o.bytes * int64(len(g.members)), counts: round.Counts{Selected: len(g.members)}, spare: spare(arrivals, len(in), enough)}
+	for _, a := range arrivals {
+		s.settled(o, s.sites[a.site], a.at, from[a.site], slices.Contains(in, a.site))
+	}
 	if step != round.Proceed {
 		return sh, nil
 	}
 	updates := make([]aggregate.Update, len(in))
 	err := each(runtime.GOMAXPROCS(0), len(in), func(i int) error {
 		v := s.sites[in[i]]
-		tensors, err := s.work(ctx, o, v)
+		tensors, err := s.work(ctx, o, v, from[in[i]])
 		if errors.Is(err, trainer.ErrDiverged) {
 			return nil // it has nothing to send
 		}
-		updates[i] = aggregate.Update{Tenant: v.Tenant, Site: v.ID, Examples: int64(v.rows.Len()), Tensors: tensors}
+		updates[i] = aggregate.Update{Tenant: v.Tenant, Site: v.ID, Examples: weigh(o, from[in[i]], v.rows.Len()), Tensors: tensors}
 		return err
 	})
 	if err != nil {
@@ -220,21 +235,25 @@ func (s *simulation) plain(ctx context.Context, o order, g group) (share, error)
 		return sh, nil
 	}
 	for _, u := range updates {
-		if err := s.counted(o, s.sites[s.known[u.Tenant+"/"+u.Site]], u.Tensors); err != nil {
+		at := s.known[u.Tenant+"/"+u.Site]
+		if err := s.counted(o, s.sites[at], u.Tensors); err != nil {
 			return sh, err
 		}
+		if from[at] != o.Number {
+			sh.late++
+		}
 	}
-	content, err := updates[0].Tensors.Encode()
-	if err != nil {
+	if sh.up, err = s.sent(o, updates); err != nil {
 		return sh, err
 	}
-	sh.counts.Accepted, sh.up = len(updates), int64(len(content)*len(updates))
+	sh.counts.Accepted = len(updates)
 	sum := aggregate.SumOf(wide(p.Strategy.Update(p.Model, o.Kind)))
 	slices.SortFunc(updates, func(a, b aggregate.Update) int { return strings.Compare(a.Site, b.Site) })
 	if err := sum.Add(updates...); err != nil {
 		return sh, err
 	}
 	partial, err := sum.Partial(g.Name())
+	perUpdate(o, &partial, len(updates), 1000) // weights are thousandths
 	sh.partial = &partial
 	if p.Strategy.Robust() && o.Kind == round.Train {
 		sh.updates = updates

@@ -10,6 +10,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/secagg"
@@ -26,6 +27,7 @@ type hiding struct {
 	share share
 
 	conducts map[int]conduct
+	from     map[int]int              // round whose weights a site starts from
 	tensors  map[int]artifact.Tensors // by place
 	sites    map[int]*secagg.Site
 	live     []int // who answered the last stage, ascending
@@ -40,7 +42,7 @@ func (s *simulation) hidden(ctx context.Context, o order, g group) (share, error
 		return share{}, err
 	}
 	h := &hiding{
-		s: s, o: o, name: g.Name(), form: form, live: g.members, conducts: map[int]conduct{}, tensors: map[int]artifact.Tensors{}, sites: map[int]*secagg.Site{},
+		s: s, o: o, name: g.Name(), form: form, live: g.members, conducts: map[int]conduct{}, from: map[int]int{}, tensors: map[int]artifact.Tensors{}, sites: map[int]*secagg.Site{},
 		share: share{counts: round.Counts{Selected: len(g.members)}, down: o.bytes * int64(len(g.members))},
 	}
 	event, costs, err := form.Event()
@@ -50,28 +52,25 @@ func (s *simulation) hidden(ctx context.Context, o order, g group) (share, error
 	if costs {
 		h.share.event = &event // charged whatever becomes of the group
 	}
-	sum, err := h.play(ctx)
+	sum, err := h.play(ctx, s.seed("central "+g.Name(), o.Number, s.sites[g.members[0]]))
 	if errors.Is(err, secagg.ErrTooFew) || errors.Is(err, secagg.ErrInfeasible) {
 		return h.share, nil
 	}
 	if err != nil {
 		return share{}, err
 	}
-	if form.Central() {
-		if err := form.AddNoise(sum.Tensors, s.seed("central "+g.Name(), o.Number, s.sites[g.members[0]])); err != nil {
-			return share{}, err
-		}
-	}
+	h.share.within = sum.Within
 	h.share.partial = &aggregate.Partial{Region: g.Name(), Examples: sum.Weight / 1000, Sum: sum.Tensors}
+	perUpdate(o, h.share.partial, h.share.counts.Accepted, 1)
 	return h.share, nil
 }
 
 // play goes through the stages. Errors: [secagg.ErrTooFew] when too few are
 // left; others are faults of the simulation.
-func (h *hiding) play(ctx context.Context) (payload.Sum, error) {
+func (h *hiding) play(ctx context.Context, central dp.Seed) (payload.Sum, error) {
 	p := h.o.Params
 	need := max(round.MinBucket, round.Need(p.Quorum, h.o.byGroup(), h.name))
-	enough := p.Enough(h.o.Kind, len(h.live))
+	enough := p.Suffice(h.o.Kind, h.o.Cohort, h.name)
 	if err := h.await(round.StageAdvertise, round.State{Need: min(need, len(h.live)), Extensions: p.Extensions}, enough); err != nil {
 		return payload.Sum{}, err
 	}
@@ -105,11 +104,15 @@ func (h *hiding) play(ctx context.Context) (payload.Sum, error) {
 		if err := h.s.counted(h.o, h.s.sites[at], h.tensors[at]); err != nil {
 			return payload.Sum{}, err
 		}
+		h.s.settled(h.o, h.s.sites[at], 0, h.from[at], true)
+		if h.from[at] != h.o.Number {
+			h.share.late++
+		}
 	}
-	if err := sum.Mask(x); err != nil {
+	if err := sum.Mask(x, 0); err != nil {
 		return payload.Sum{}, err
 	}
-	return h.form.Decode(sum, len(set.Survivors))
+	return h.form.Open(sum, len(set.Survivors), central)
 }
 
 // await waits for a stage. Below its need the group has ended.
@@ -121,12 +124,17 @@ func (h *hiding) await(stage round.Stage, state round.State, enough int) error {
 			h.conducts[at] = h.s.conduct(h.o.Number, h.s.sites[at])
 		}
 		c := h.conducts[at]
-		arrivals[i] = arrival{at, c.work}
+		arrivals[i].site = at
 		if nth > 0 {
 			arrivals[i].at = c.replies[nth-1]
+		} else {
+			arrivals[i].at, h.from[at] = h.s.due(h.o, h.s.sites[at], c)
 		}
 		if c.gone(stage) {
 			arrivals[i].at = never()
+		}
+		if nth == 0 || c.gone(stage) {
+			h.s.settled(h.o, h.s.sites[at], arrivals[i].at, h.from[at], false)
 		}
 	}
 	deadline := h.o.Params.DeadlineSeconds
@@ -160,7 +168,7 @@ func (h *hiding) advertise(ctx context.Context) ([]secagg.Advertisement, error) 
 	var live []int
 	for _, at := range h.live {
 		v := h.s.sites[at]
-		tensors, err := h.s.work(ctx, h.o, v)
+		tensors, err := h.s.work(ctx, h.o, v, h.from[at])
 		if errors.Is(err, trainer.ErrDiverged) {
 			continue
 		}
@@ -193,7 +201,7 @@ func (h *hiding) advertise(ctx context.Context) ([]secagg.Advertisement, error) 
 func (h *hiding) encode(at int) (payload.Vector, error) {
 	v := h.s.sites[at]
 	vector, _, err := h.form.Encode(payload.Input{
-		Tensors: h.tensors[at], Metrics: round.Metrics{Examples: int64(v.rows.Len())}, RosterSites: h.group.Graph().Sites,
+		Tensors: h.tensors[at], Within: v.within, Metrics: round.Metrics{Examples: int64(v.rows.Len())}, Staleness: h.o.Number - h.from[at], RosterSites: h.group.Graph().Sites,
 		Rounding: h.s.seed("rounding", h.o.Number, v), Noise: h.s.seed("noise", h.o.Number, v),
 	})
 	return vector, err
@@ -246,7 +254,7 @@ func (h *hiding) mask(routing *secagg.Routing) (payload.Vector, secagg.SurvivorS
 		if err != nil {
 			return sum, secagg.SurvivorSet{}, err
 		}
-		if err := vector.Mask(x); err != nil {
+		if err := vector.Mask(x, 0); err != nil {
 			return sum, secagg.SurvivorSet{}, err
 		}
 		wire := vector.Bytes()

@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/compress"
 	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -26,6 +27,9 @@ type virtual struct {
 	pace    float64           // of its machine; 1 is the median
 	liar    bool
 	variate artifact.Tensors // of SCAFFOLD, from round to round
+	pending *pending         // of a buffered run
+	within  bool             // its last update was no longer than the norm that it was clipped to
+	rest    compress.Flat    // what top-k has left out
 }
 
 func (v *virtual) name() string { return v.Tenant + "/" + v.ID }

@@ -26,7 +26,6 @@ func TestSettingsThatAreRefused(t *testing.T) {
 		{"an attack backwards", func(s *Settings) { s.Adversaries, s.Attack, s.Strength = 0.2, SignFlip, -1 }, ErrAttack},
 		{"another partition", func(s *Settings) { s.Partition = "dirichlet" }, ErrPartition},
 		{"a foreign program", func(s *Settings) { s.Params.Model.Trainer = round.TrainerExec }, ErrExec},
-		{"a strategy that rounds do not have", func(s *Settings) { s.Params.Strategy.Name = round.FedBuff }, round.ErrBuffered},
 		{"noise that nothing hides", func(s *Settings) {
 			s.Params.Privacy = round.Privacy{Mechanism: round.PrivacySkellam, NoiseMultiplier: 1}
 		}, round.ErrNotSummed},

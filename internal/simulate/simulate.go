@@ -59,6 +59,7 @@ type Round struct {
 	Answered   int        `json:"answered"` // and are in the sum
 	Dropped    int        `json:"dropped"`  // left, or were too late
 	Spare      int        `json:"spare"`    // would have come, and were not needed any more
+	Late       int        `json:"late"`     // of those that answered, with what they had learnt from older weights
 	Seconds    float64    `json:"seconds"`  // that the round took
 	Clock      float64    `json:"clockSeconds"`
 	Uploaded   int64      `json:"uploadedBytes"` // by all sites
@@ -66,7 +67,8 @@ type Round struct {
 	Correct    int64      `json:"correct"` // of Evaluated test rows, by the weights after the round
 	Evaluated  int64      `json:"evaluated"`
 	LossMicros int64      `json:"lossMicros"`
-	Epsilon    float64    `json:"epsilon"` // spent so far, at the delta of the settings
+	Epsilon    float64    `json:"epsilon"`        // spent so far, at the delta of the settings
+	Clip       float64    `json:"clip,omitempty"` // clipping norm of the round, where it adapts
 	Cause      string     `json:"cause,omitempty"`
 }
 
@@ -158,6 +160,9 @@ type simulation struct {
 	sites   []*virtual // by tenant and name
 	weights artifact.Tensors
 	state   artifact.Tensors
+	clip    float64                  // clipping norm of the next round, where it adapts; else 0
+	starts  map[int]artifact.Tensors // of the rounds of a buffered run that late updates are taken from
+	before  round.Manifest           // of its last train round
 	clock   float64
 	spent   ledger
 	known   map[string]int // place of a site by "tenant/name"
@@ -176,6 +181,9 @@ func Run(ctx context.Context, set Settings) (Result, error) {
 	s := &simulation{set: set, known: map[string]int{}}
 	s.weights = model.Initial(set.Params.Model, set.Params.Seed)
 	s.result = &Result{Simulated: true, Note: Note, Data: set.Data.Name, TrainRows: set.Data.Train.Len(), TestRows: set.Data.Test.Len(), Settings: set}
+	if set.Params.Privacy.Adaptive.On() {
+		s.clip = set.Params.Privacy.ClipNorm
+	}
 	if err := s.settle(); err != nil {
 		return Result{}, err
 	}
@@ -273,7 +281,7 @@ func (s *simulation) move(kind round.Kind, o outcome) error {
 		return err
 	}
 	s.weights, s.state = weights, state
-	return nil
+	return s.adapt(o)
 }
 
 // mean combines sums, or single vectors where the rule asks for them: the

@@ -9,21 +9,22 @@ import (
 	"github.com/atom-fabric/fabric/internal/site/trainer"
 )
 
-// work is what a site makes of a round's order: moments, or an update, which a
-// liar changes after everything that an honest site does to it.
-func (s *simulation) work(ctx context.Context, o order, v *virtual) (artifact.Tensors, error) {
+// work is what a site makes of a round's order: moments, or an update from the
+// weights of round from, which a liar changes after everything that an honest
+// site does to it.
+func (s *simulation) work(ctx context.Context, o order, v *virtual, from int) (artifact.Tensors, error) {
 	if o.Kind == round.Statistics {
 		return trainer.Moments(v.rows)
 	}
-	update, err := s.train(ctx, o, v)
+	update, err := s.train(ctx, o, v, from)
 	if err == nil && v.liar {
-		lie(s.set.Attack, s.set.Strength, update, s.draw("lie", o.Number, v))
+		lie(s.set.Attack, s.set.Strength, update, s.draw("lie", from, v))
 	}
 	return update, err
 }
 
 // train runs the built-in trainer as the run's strategy and privacy have it.
-func (s *simulation) train(ctx context.Context, o order, v *virtual) (artifact.Tensors, error) {
+func (s *simulation) train(ctx context.Context, o order, v *virtual, from int) (artifact.Tensors, error) {
 	p := o.Params
 	if p.Privacy.On() && p.Privacy.Unit == round.UnitExample {
 		weight := min(v.rows.Len(), p.Secure.MaxExamples)
@@ -36,7 +37,7 @@ func (s *simulation) train(ctx context.Context, o order, v *virtual) (artifact.T
 	case round.Scaffold:
 		set.Variates = &trainer.Variates{Server: s.state, Own: v.variate}
 	}
-	update, err := trainer.Train(ctx, p.Model, s.weights, v.rows, set, trainer.NewSeed(p.Seed, o.Number, v.Tenant, v.ID).Rand())
+	update, err := trainer.Train(ctx, p.Model, s.start(from), v.rows, set, trainer.NewSeed(p.Seed, from, v.Tenant, v.ID).Rand())
 	if err != nil || !p.Privacy.On() {
 		return update, err
 	}
@@ -44,7 +45,8 @@ func (s *simulation) train(ctx context.Context, o order, v *virtual) (artifact.T
 	for i, t := range update {
 		parts[i] = t.F32
 	}
-	_, err = dp.Clip(p.Privacy.ClipNorm, parts...)
+	norm, err := dp.Clip(o.ClipNorm(), parts...)
+	v.within = norm <= o.ClipNorm()
 	return update, err
 }
 

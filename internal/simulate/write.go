@@ -52,7 +52,7 @@ func (r Result) CSV() ([]byte, error) {
 	var out bytes.Buffer
 	w := csv.NewWriter(&out)
 	records := [][]string{{"simulated", "round", "kind", "secured", "groups", "lost_groups", "asked", "answered", "dropped", "spare",
-		"seconds", "clock_seconds", "uploaded_bytes", "downloaded_bytes", "accuracy", "loss", "epsilon", "cause"}}
+		"seconds", "clock_seconds", "uploaded_bytes", "downloaded_bytes", "accuracy", "loss", "epsilon", "clip", "cause"}}
 	for _, n := range r.Rounds {
 		ints := func(v ...int) (out []string) {
 			for _, i := range v {
@@ -64,7 +64,7 @@ func (r Result) CSV() ([]byte, error) {
 		record = append(record, ints(n.Groups, n.Lost, n.Asked, n.Answered, n.Dropped, n.Spare)...)
 		record = append(record, fmt.Sprintf("%.3f", n.Seconds), fmt.Sprintf("%.3f", n.Clock),
 			strconv.FormatInt(n.Uploaded, 10), strconv.FormatInt(n.Downloaded, 10),
-			fmt.Sprintf("%.6f", n.Accuracy()), fmt.Sprintf("%.6f", n.Loss()), fmt.Sprintf("%.6f", n.Epsilon), n.Cause)
+			fmt.Sprintf("%.6f", n.Accuracy()), fmt.Sprintf("%.6f", n.Loss()), fmt.Sprintf("%.6f", n.Epsilon), fmt.Sprintf("%g", n.Clip), n.Cause)
 		records = append(records, record)
 	}
 	err := w.WriteAll(records)
@@ -86,6 +86,9 @@ func (r Result) Markdown() []byte {
 	fmt.Fprintf(&b, "# Simulation: %s, %d sites, seed %d\n\n**%s**\n\n", r.Data, s.Sites, p.Seed, r.Note)
 	fmt.Fprintf(&b, "- rows: %d to train, %d to test; %s\n", r.TrainRows, r.TestRows, r.Source)
 	fmt.Fprintf(&b, "- strategy %s, rule %s, secure aggregation %s, privacy %s\n", p.Strategy.Name, p.Strategy.Rule, p.Secure.Mode, mechanism(p.Privacy))
+	if c := p.Compression; c != (round.Compression{}) {
+		fmt.Fprintf(&b, "- compression %s, %d basis points of the coordinates, %d bits behind masks (0: all)\n", orNone(c.Codec), c.ShareBP, c.Bits)
+	}
 	fmt.Fprintf(&b, "- %d local epochs, batches of %d, rate %g\n", p.LocalEpochs, p.BatchSize, p.LearningRate)
 	fmt.Fprintf(&b, "- chance of a dropout %g, of a straggler %g; %d liars (%s, strength %g)\n", s.Dropout, s.Stragglers, r.Liars, orNone(s.Attack), s.Strength)
 	fmt.Fprintf(&b, "- %s after %d rounds; best accuracy %.2f %%; weights `%s` %s\n\n", r.Status, len(r.Rounds), 100*r.Best, r.Weights, r.Cause)

@@ -145,6 +145,8 @@ var doors = []struct {
 	{"github.com/jackc/pgx", []string{"internal/postgres", "internal/pgserver/pgtest"}},
 	{"github.com/exaring/otelpgx", []string{"internal/postgres"}},
 	{"github.com/sigstore/", []string{"internal/cosign"}},
+	{"github.com/hashicorp/vault/", []string{"internal/transit"}},
+	{"github.com/ThalesIgnite/crypto11", []string{"internal/hsm"}},
 	{"github.com/gin-gonic/gin", []string{"api"}},
 	{"oras.land/oras-go", []string{"internal/oci"}},
 	{"github.com/google/go-containerregistry", []string{"internal/registry", "internal/cosign"}},
@@ -175,8 +177,8 @@ var programs = []struct {
 	cmd       string
 	forbidden []string
 }{
-	{"cmd/fabric-router", []string{"go.temporal.io/", "github.com/jackc/pgx", "github.com/sigstore/", "github.com/gin-gonic/gin", "github.com/open-policy-agent/"}},
-	{"cmd/fabric-site", []string{"go.temporal.io/", "github.com/jackc/pgx", "github.com/sigstore/", "github.com/gin-gonic/gin"}},
+	{"cmd/fabric-router", []string{"github.com/hashicorp/vault/", "github.com/ThalesIgnite/", "go.temporal.io/", "github.com/jackc/pgx", "github.com/sigstore/", "github.com/gin-gonic/gin", "github.com/open-policy-agent/"}},
+	{"cmd/fabric-site", []string{"github.com/hashicorp/vault/", "github.com/ThalesIgnite/", "go.temporal.io/", "github.com/jackc/pgx", "github.com/sigstore/", "github.com/gin-gonic/gin"}},
 	{"cmd/fabric", []string{"go.temporal.io/server"}},
 }
 
@@ -207,6 +209,27 @@ func TestProgramsDoNotLinkEachOthersWorld(t *testing.T) {
 		}
 		walk(p.cmd, []string{p.cmd})
 	}
+}
+
+// Vault itself is under the Business Source License: its engine is a judge in a
+// test-tools module, and the product holds nothing of it but the API's client,
+// which is under MPL-2.0.
+func TestTheProductHoldsNothingOfVaultButItsClient(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	require.NoError(t, err)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && strings.HasPrefix(fields[0], "github.com/hashicorp/vault") {
+			require.Equal(t, "github.com/hashicorp/vault/api", fields[0])
+		}
+	}
+	for _, s := range load(t) {
+		for _, name := range s.imports {
+			if strings.HasPrefix(name, "github.com/hashicorp/vault") {
+				require.Equal(t, "github.com/hashicorp/vault/api", name, s.path)
+			}
+		}
+	}
+	require.FileExists(t, filepath.Join(root, "tools", "transit", "go.mod"), "the engine's module is its own")
 }
 
 func TestPackagesAreNamedForWhatTheyHold(t *testing.T) {

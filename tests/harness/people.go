@@ -134,7 +134,7 @@ func (s *System) Enrol(t testing.TB, lead *v1.Client, name, role string) Approve
 func (a Approver) Approve(t testing.TB, b v1.Ballot) (v1.Ballot, error) {
 	t.Helper()
 	statement, err := artifact.NewStatement(b.Kind+" "+b.ID, artifact.Digest(b.PlanDigest), artifact.PredicateApproval, approval.Predicate{
-		Decision: "approve", Action: b.ID, Kind: b.Kind, Nonce: b.Nonce, Approver: a.Name, Reason: "evidence read",
+		Decision: "approve", Action: b.ID, Kind: b.Kind, Nonce: b.Nonce, Request: artifact.DigestOf([]byte(b.Request)), Approver: a.Name, Reason: "evidence read",
 		IssuedAt: time.Now().UTC().Truncate(time.Second), ExpiresAt: b.ExpiresAt,
 	})
 	require.NoError(t, err)

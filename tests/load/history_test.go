@@ -125,12 +125,12 @@ func (l *load) work(t *testing.T) {
 	require.NoError(t, err)
 	registry, err := oci.New("http://127.0.0.1:1", oci.Login{}) // a train round pushes nothing
 	require.NoError(t, err)
-	inbox, err := notify.New(filepath.Join(t.TempDir(), "inbox.jsonl"), "")
+	inbox, err := notify.New(notify.Options{Path: filepath.Join(t.TempDir(), "inbox.jsonl")})
 	require.NoError(t, err)
 	rounds := l.db.Rounds()
 	queues := []worker.Queue{
 		worker.Control{
-			Blobs: l.blobs, Rounds: rounds, Versions: l.db.Versions(), Snapshots: l.db.Snapshots(), Actions: l.db.Actions(),
+			Blobs: l.blobs, Rounds: rounds, Versions: l.db.Versions(), Snapshots: l.db.Snapshots(), Actions: l.db.Actions(), Dossiers: l.db.Dossiers(),
 			Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: true,
 		}.Queue(),
 		worker.Signing{Blobs: l.blobs, Signer: signer}.Queue(),

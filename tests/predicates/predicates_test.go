@@ -20,9 +20,14 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/evidence"
+	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/promotion"
+	"github.com/atom-fabric/fabric/domain/provenance"
+	"github.com/atom-fabric/fabric/domain/recovery"
 	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/trust"
 )
 
 const folder = "../../docs/protocol/predicates"
@@ -39,15 +44,22 @@ type schema struct {
 // predicates is every predicate type with the type of its predicate.
 var predicates = map[string]reflect.Type{
 	artifact.PredicateRoundManifest: reflect.TypeFor[struct{}](),
-	artifact.PredicateModelPackage:  reflect.TypeFor[activities.ModelStatement](),
+	artifact.PredicateModelPackage:  reflect.TypeFor[provenance.Package](),
 	artifact.PredicatePromotion:     reflect.TypeFor[promotion.Plan](),
 	artifact.PredicatePolicy:        reflect.TypeFor[promotion.Plan](),
 	artifact.PredicateSnapshot: reflect.TypeFor[struct {
 		Version int64 `json:"version"`
 	}](),
-	artifact.PredicateApproval:   reflect.TypeFor[approval.Predicate](),
-	artifact.PredicateSubmission: reflect.TypeFor[round.Answer](),
-	artifact.PredicateSurvivors:  reflect.TypeFor[struct{}](),
+	artifact.PredicateApproval:      reflect.TypeFor[approval.Predicate](),
+	artifact.PredicateDelegation:    reflect.TypeFor[approval.Delegation](),
+	artifact.PredicateAlias:         reflect.TypeFor[modelpack.Move](),
+	artifact.PredicateReplication:   reflect.TypeFor[activities.ReplicaStatement](),
+	artifact.PredicateRecoveryPoint: reflect.TypeFor[recovery.Statement](),
+	artifact.PredicateSubmission:    reflect.TypeFor[round.Answer](),
+	artifact.PredicateRound:         reflect.TypeFor[provenance.Round](),
+	artifact.PredicateEvidence:      reflect.TypeFor[evidence.Statement](),
+	artifact.PredicateSurvivors:     reflect.TypeFor[struct{}](),
+	artifact.PredicateTrustPolicy:   reflect.TypeFor[trust.Predicate](),
 }
 
 func TestSchemasHaveTheKeysOfTheTypes(t *testing.T) {

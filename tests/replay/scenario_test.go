@@ -11,6 +11,7 @@ import (
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/tests/replay/script"
 )
@@ -74,7 +75,7 @@ func opened(checked contract.Checked, ttl time.Duration) contract.Checked {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(runs(), rounds(), regions(), ballots(), actions())
+	return slices.Concat(runs(), rounds(), regions(), ballots(), actions(), recoveries())
 }
 
 // federation is a world of five sites with changes.
@@ -228,6 +229,19 @@ func ballots() []scenario {
 			d.restart()
 			require.NoError(d.t, d.voteNow("u3", script.Yes("bob", owner)))
 		}),
+		func() scenario {
+			s := ballot("reconsidered", 2, time.Hour, func(d *driver) {
+				require.NoError(d.t, d.voteNow("u1", script.Yes("bob", owner)))
+				require.NoError(d.t, contract.Reconsider.Send(d.ctx, d.client, d.id, contract.Nothing{}))
+				d.reached("CheckStanding")
+				require.NoError(d.t, d.voteNow("u2", script.Yes("cyd", owner)))
+				require.NoError(d.t, d.voteNow("u3", script.Yes("dan", risk)))
+			})
+			s.world = func() *script.World {
+				return &script.World{Stands: approval.Standing{Revoked: []artifact.Digest{script.Person("bob", owner).Key}}}
+			}
+			return s
+		}(),
 		ballot("expired", 1, 2*time.Second, nil),
 		ballot("canceled", 1, time.Hour, func(d *driver) {
 			d.reached("NotifyApprovers")

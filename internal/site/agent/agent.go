@@ -44,7 +44,12 @@ type Options struct {
 
 	Program *program.Program // what trains when a model asks for "exec"; may be nil
 	Floor   Floor            // what a round must offer
-	Peers   Peers            // identity keys of other sites; empty believes those that are met first
+
+	// MaxModelBytes bounds the weights that the program is given; 0 is
+	// [DefaultModelBytes]. A built-in trainer has a bound of its own.
+	MaxModelBytes int64
+
+	Peers Peers // identity keys of other sites; empty believes those that are met first
 }
 
 // An Agent runs one site.
@@ -80,6 +85,10 @@ const (
 	sweeping  = 10 * time.Minute // between looks at rounds that are over
 )
 
+// DefaultModelBytes is how large weights may be where the operator says nothing:
+// a disk holds them three times while a program trains.
+const DefaultModelBytes = 4 << 30
+
 // New returns an agent of these options. Errors: [ErrOptions].
 func New(opts Options, fabric Fabric, log *slog.Logger) (*Agent, error) {
 	if err := opts.check(); err != nil {
@@ -99,6 +108,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer id.close()
 	a.id = id
+	if err := id.records.tidy(); err != nil {
+		return err
+	}
 	if a.opts.Program != nil {
 		if err := a.opts.Program.Tidy(); err != nil {
 			return err
@@ -207,7 +219,7 @@ func (a *Agent) attempt(ctx context.Context, item v1.Work, t *try) {
 func refused(err error) bool {
 	var verify *artifact.VerifyError
 	var protocol *secagg.SiteError
-	for _, why := range []error{ErrOrder, ErrMismatch, ErrNotAllowed, ErrDowngraded, ErrSecond, ErrClosed, ErrInbox, secagg.ErrChanged} {
+	for _, why := range []error{ErrOrder, ErrMismatch, ErrNotAllowed, ErrDowngraded, ErrSecond, ErrClosed, ErrSpent, ErrInbox, secagg.ErrChanged} {
 		if errors.Is(err, why) {
 			return true
 		}
@@ -226,7 +238,7 @@ func (a *Agent) sweep(items []v1.Work) {
 	for _, item := range items {
 		offered[roundOf{Tenant: item.Tenant, Run: item.Run, Number: item.Number}.name()] = true
 	}
-	if err := a.id.records.sweep(now, offered); err != nil {
+	if err := errors.Join(a.id.records.sweep(now, offered), a.id.records.sweepLate(now), a.tidyDownloads(now)); err != nil {
 		a.log.Error("rounds that are over could not be erased", slog.Any("error", err))
 	}
 }
@@ -247,6 +259,8 @@ func (o Options) check() error {
 		return fmt.Errorf("%w: no state directory", ErrOptions)
 	case o.Token == "":
 		return fmt.Errorf("%w: no federation token", ErrOptions)
+	case o.MaxModelBytes < 0:
+		return fmt.Errorf("%w: largest model is below 0", ErrOptions)
 	case o.MinRows < 1:
 		return fmt.Errorf("%w: fewest rows to train on is below 1", ErrOptions)
 	case o.Program != nil && o.Program.Limit <= 0:

@@ -400,7 +400,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		{"the bundle of another order", item(func(i *v1.Work) { i.Bundle = w.order(t, 2, kind, nil).Bundle }), artifact.ErrSubject},
 		{"no bundle", item(func(i *v1.Work) { i.Bundle = "" }), artifact.ErrBundle},
 		{"a key twice", text(`"run":"run-1"`, `"run":"run-1","run":"run-1"`), ErrOrder},
-		{"a key that this site does not know", text(`"run":"run-1"`, `"run":"run-1","clip":1`), ErrOrder},
+		{"a key that this site does not know", text(`"run":"run-1"`, `"run":"run-1","clipping":1`), ErrOrder},
 		{"a parameter out of range", manifest(func(m *round.Manifest) { m.Params.LearningRate = 1e9 }), ErrOrder},
 		{"offered as another run", item(func(i *v1.Work) { i.Run = "run-2" }), ErrMismatch},
 		{"offered as another number", item(func(i *v1.Work) { i.Number = 2 }), ErrMismatch},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,12 +28,11 @@ var ErrUpload = errors.New("the upload gets no further")
 // a site that was killed, or a call that is repeated, goes on from there. It
 // waits when the fabric has no room, and takes the fabric's word for where to
 // go on, as long as that leads anywhere.
-func (c client) putPieces(ctx context.Context, token string, digest artifact.Digest, content []byte) error {
-	total := int64(len(content))
+func (c client) putPieces(ctx context.Context, token string, digest artifact.Digest, total int64, content io.ReaderAt) error {
 	reached, stuck := int64(-1), 0
 	next, asks := int64(0), true
 	for {
-		a, err := c.putPiece(ctx, token, digest, content, next, asks)
+		a, err := c.putPiece(ctx, token, digest, total, content, next, asks)
 		switch {
 		case err != nil || a.done:
 			return err
@@ -61,15 +61,17 @@ type advance struct {
 }
 
 // putPiece sends the piece that begins at byte next, or only asks.
-func (c client) putPiece(ctx context.Context, token string, digest artifact.Digest, content []byte, next int64, asks bool) (advance, error) {
-	ctx, cancel := context.WithTimeout(ctx, transferTime)
-	defer cancel()
-	total := int64(len(content))
+func (c client) putPiece(ctx context.Context, token string, digest artifact.Digest, total int64, content io.ReaderAt, next int64, asks bool) (advance, error) {
 	body, span := []byte(nil), fmt.Sprintf("bytes */%d", total)
 	if !asks {
-		body = content[next:min(next+maxChunk, total)]
+		var err error
+		if body, err = readAt(content, next, min(maxChunk, total-next)); err != nil {
+			return advance{}, err
+		}
 		span = fmt.Sprintf("bytes %d-%d/%d", next, next+int64(len(body))-1, total)
 	}
+	ctx, cancel := context.WithTimeout(ctx, transferTime)
+	defer cancel()
 	ranged := func(_ context.Context, r *http.Request) error {
 		r.Header.Set("Content-Range", span)
 		if !asks {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -143,7 +144,7 @@ func TestAnUploadInPieces(t *testing.T) {
 			fabric, err := Dial(server.URL, http.DefaultTransport)
 			require.NoError(t, err)
 			for call := 1; call <= tt.calls; call++ {
-				err = fabric.PutBlob(t.Context(), "t", artifact.DigestOf(content), content)
+				err = fabric.PutBlob(t.Context(), "t", artifact.DigestOf(content), int64(len(content)), bytes.NewReader(content))
 				require.Equal(t, call < tt.calls, err != nil, "%v", err)
 				require.False(t, final(err), "it is worth another call")
 			}
@@ -190,7 +191,7 @@ func TestAnUploadThatGetsNowhereEnds(t *testing.T) {
 			defer server.Close()
 			fabric, err := Dial(server.URL, http.DefaultTransport)
 			require.NoError(t, err)
-			err = fabric.PutBlob(t.Context(), "t", artifact.DigestOf(content), content)
+			err = fabric.PutBlob(t.Context(), "t", artifact.DigestOf(content), int64(len(content)), bytes.NewReader(content))
 			require.ErrorContains(t, err, tt.says)
 			require.Equal(t, tt.final, final(err))
 			require.Len(t, s.spans, tt.calls)

@@ -2,10 +2,12 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -23,16 +25,22 @@ type Fabric interface {
 	// Work returns the open stages that wait for this site, at once when there
 	// are some, else after at most wait.
 	Work(ctx context.Context, token string, wait time.Duration) ([]v1.Work, error)
-	// Blob returns content that was not yet compared with the digest.
-	Blob(ctx context.Context, token string, digest artifact.Digest) ([]byte, error)
-	// PutBlob stores content under its digest; when it returns nil, it is kept.
-	PutBlob(ctx context.Context, token string, digest artifact.Digest, content []byte) error
+	// Blob returns content from byte first on, to be read and closed. It was not
+	// compared with the digest, and may break off.
+	Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error)
+	// PutBlob stores content of so many bytes under its digest; when it returns
+	// nil, it is kept. A call that is repeated goes on where the last one was cut.
+	PutBlob(ctx context.Context, token string, digest artifact.Digest, size int64, content io.ReaderAt) error
 	// Submit records the site's answer in a stage.
 	Submit(ctx context.Context, token, run string, number int, req v1.SubmissionRequest) error
 }
 
-// transferTime bounds one upload or download.
-const transferTime = 5 * time.Minute
+// transferTime bounds the upload of one piece; stillTime is how long a download
+// may stand still.
+const (
+	transferTime = 5 * time.Minute
+	stillTime    = time.Minute
+)
 
 // callTime bounds every other call, on top of what the fabric may wait.
 const callTime = 20 * time.Second
@@ -71,20 +79,71 @@ func (c client) Work(ctx context.Context, token string, wait time.Duration) ([]v
 	return list.Items, err
 }
 
-func (c client) Blob(ctx context.Context, token string, digest artifact.Digest) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, transferTime)
-	defer cancel()
-	return v1.Content(answered(c.api.GetBlob(ctx, string(digest), present(token))))
+func (c client) Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ranged := func(_ context.Context, r *http.Request) error {
+		if first > 0 {
+			r.Header.Set("Range", fmt.Sprintf("bytes=%d-", first))
+		}
+		return nil
+	}
+	// A download may take long; it may not stand still.
+	still := time.AfterFunc(stillTime, cancel)
+	resp, err := answered(c.api.GetBlob(ctx, string(digest), present(token), ranged))
+	body, err := v1.Stream(resp, err)
+	if err != nil {
+		still.Stop()
+		cancel()
+		return nil, err
+	}
+	d := &download{body, still, cancel}
+	if first > 0 && resp.StatusCode != http.StatusPartialContent { // whoever is in between knows no ranges
+		if _, err := io.CopyN(io.Discard, d, first); err != nil {
+			return nil, errors.Join(err, d.Close())
+		}
+	}
+	return d, nil
 }
 
-func (c client) PutBlob(ctx context.Context, token string, digest artifact.Digest, content []byte) error {
-	if len(content) > maxChunk {
-		return c.putPieces(ctx, token, digest, content)
+// A download is cancelled when nothing comes for a while.
+type download struct {
+	io.ReadCloser
+	still  *time.Timer
+	cancel context.CancelFunc
+}
+
+func (d *download) Read(p []byte) (int, error) {
+	d.still.Reset(stillTime)
+	return d.ReadCloser.Read(p)
+}
+
+func (d *download) Close() error {
+	d.still.Stop()
+	d.cancel()
+	return d.ReadCloser.Close()
+}
+
+func (c client) PutBlob(ctx context.Context, token string, digest artifact.Digest, size int64, content io.ReaderAt) error {
+	if size > maxChunk {
+		return c.putPieces(ctx, token, digest, size, content)
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTime)
 	defer cancel()
-	_, err := v1.Content(answered(c.api.PutBlobWithBody(ctx, string(digest), artifact.MediaTypeWeights, bytes.NewReader(content), present(token))))
+	body, err := readAt(content, 0, size)
+	if err != nil {
+		return err
+	}
+	_, err = v1.Content(answered(c.api.PutBlobWithBody(ctx, string(digest), artifact.MediaTypeWeights, bytes.NewReader(body), present(token))))
 	return err
+}
+
+// readAt returns bytes of what is uploaded: at most a piece is in memory.
+func readAt(content io.ReaderAt, first, n int64) ([]byte, error) {
+	buffer := make([]byte, n)
+	if got, err := content.ReadAt(buffer, first); int64(got) < n {
+		return nil, fmt.Errorf("what is to be uploaded: %w", cmp.Or(err, io.ErrUnexpectedEOF))
+	}
+	return buffer, nil
 }
 
 func (c client) Submit(ctx context.Context, token, run string, number int, req v1.SubmissionRequest) error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,13 +54,17 @@ func TestCallsOverHTTP(t *testing.T) {
 	require.Equal(t, "GET /sites/work?wait_seconds=20 Bearer t", got.Method+" "+got.URL.String()+" "+got.Header.Get("Authorization"))
 
 	fabric, got, _ = serve(t, 200, "application/octet-stream", "weights")
-	content, err := fabric.Blob(ctx, "t", digest)
+	body, err := fabric.Blob(ctx, "t", digest, 0)
 	require.NoError(t, err)
+	content, err := io.ReadAll(body)
+	require.NoError(t, err)
+	require.NoError(t, body.Close())
 	require.Equal(t, "weights", string(content))
+	require.Empty(t, got.Header.Get("Range"))
 	require.Equal(t, "GET /blobs/"+string(digest), got.Method+" "+got.URL.Path)
 
 	fabric, got, sent = serve(t, 201, "application/json", `{}`)
-	require.NoError(t, fabric.PutBlob(ctx, "t", digest, []byte("update")))
+	require.NoError(t, fabric.PutBlob(ctx, "t", digest, 6, strings.NewReader("update")))
 	require.Equal(t, "PUT /blobs/"+string(digest)+" "+artifact.MediaTypeWeights, got.Method+" "+got.URL.Path+" "+got.Header.Get("Content-Type"))
 	require.EqualValues(t, 6, got.ContentLength)
 	require.Equal(t, "update", *sent)

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -110,20 +112,24 @@ func (w *world) Work(ctx context.Context, token string, wait time.Duration) ([]v
 	return out, err
 }
 
-func (w *world) Blob(_ context.Context, token string, digest artifact.Digest) ([]byte, error) {
-	var out []byte
+func (w *world) Blob(_ context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
+	var out io.Reader
 	err := w.call("blob", token, func() error {
 		content, ok := w.blobs[digest]
 		if !ok {
 			return problem(http.StatusNotFound, "not_found")
 		}
-		out = content
+		out = bytes.NewReader(content[first:])
 		return nil
 	})
-	return out, err
+	return io.NopCloser(out), err
 }
 
-func (w *world) PutBlob(_ context.Context, token string, digest artifact.Digest, content []byte) error {
+func (w *world) PutBlob(_ context.Context, token string, digest artifact.Digest, size int64, src io.ReaderAt) error {
+	content, err := readAt(src, 0, size)
+	if err != nil {
+		return err
+	}
 	return w.call("put", token, func() error {
 		if artifact.DigestOf(content) != digest {
 			return problem(http.StatusUnprocessableEntity, "digest_differs")

@@ -58,6 +58,9 @@ func (f Floor) allows(o order, own *program.Program) error {
 			return refuse("%d sites are summed together, not %d", c.Sites, f.MinCohort)
 		}
 	}
+	if enough := o.Params.Suffice(o.Kind, o.Cohort, o.group); enough > 0 && enough < f.MinCohort {
+		return refuse("the round goes on with %d sites, not %d", enough, f.MinCohort)
+	}
 	if err := f.trainer(o, own); err != nil {
 		return err
 	}

@@ -1,12 +1,14 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -146,18 +148,24 @@ func (p port) Enrol(context.Context, string, v1.EnrolRequest) (v1.Enrolment, err
 
 func (p port) Work(context.Context, string, time.Duration) ([]v1.Work, error) { panic("asked") }
 
-func (p port) Blob(_ context.Context, _ string, digest artifact.Digest) (content []byte, err error) {
-	err = p.call("blob", func() error {
+func (p port) Blob(_ context.Context, _ string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
+	var content []byte
+	err := p.call("blob", func() error {
 		var ok bool
 		if content, ok = p.blobs[digest]; !ok {
 			return problem(http.StatusNotFound, "not_found")
 		}
+		content = content[first:]
 		return nil
 	})
-	return content, err
+	return io.NopCloser(bytes.NewReader(content)), err
 }
 
-func (p port) PutBlob(_ context.Context, _ string, digest artifact.Digest, content []byte) error {
+func (p port) PutBlob(_ context.Context, _ string, digest artifact.Digest, size int64, src io.ReaderAt) error {
+	content, err := readAt(src, 0, size)
+	if err != nil {
+		return err
+	}
 	return p.call("put", func() error {
 		p.blobs[digest] = content
 		return nil
@@ -293,7 +301,7 @@ func (g *group) sum(who ...int) payload.Sum {
 			require.NoError(g.t, total.AddAt(0, g.blobs[artifact.Digest(list[0].Update.Digest)]))
 		}
 	}
-	require.NoError(g.t, total.Mask(x))
+	require.NoError(g.t, total.Mask(x, 0))
 	sum, err := g.form.Decode(total, len(g.set.Survivors))
 	require.NoError(g.t, err)
 	return sum

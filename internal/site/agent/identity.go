@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -233,12 +234,23 @@ func writeJSON(path string, v any) error {
 // replace writes a private file so that a crash leaves the old or the new one,
 // and the new one once it has returned.
 func replace(path string, content []byte) error {
-	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*") // mode 0600
+	return replaceWith(path, func(dst io.Writer) error {
+		_, err := dst.Write(content)
+		return err
+	})
+}
+
+// unfinished ends the name of a file that is being written.
+const unfinished = ".tmp"
+
+// replaceWith does it with what write writes.
+func replaceWith(path string, write func(dst io.Writer) error) error {
+	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+unfinished) // mode 0600
 	if err != nil {
 		return err
 	}
 	defer os.Remove(next.Name()) // gone already when all went well
-	_, err = next.Write(content)
+	err = write(next)
 	if err = errors.Join(err, next.Sync(), next.Close()); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
@@ -95,6 +96,10 @@ func (o Options) allows(m order) error {
 	if m.Params.Model.Trainer == round.TrainerExec && m.Params.Strategy.Name == round.Scaffold {
 		return refuse("a program of the site's own has no control variates")
 	}
+	if most := o.largest(m.Params.Model.Trainer); m.Base.SizeBytes > most {
+		return refuse(fmt.Sprintf("the weights have %d bytes, and a model of trainer %s at most %d here (--max-model-bytes is for exec)",
+			m.Base.SizeBytes, m.Params.Model.Trainer, most))
+	}
 	if !slices.ContainsFunc(m.Features, func(f round.FeatureRef) bool { return f.Tenant == o.Tenant }) {
 		return refuse("no feature of this tenant is named")
 	}
@@ -112,4 +117,12 @@ func (o Options) allows(m order) error {
 		return refuse("unknown stage")
 	}
 	return nil
+}
+
+// largest is how many bytes the weights may have.
+func (o Options) largest(trainer string) int64 {
+	if trainer == round.TrainerExec {
+		return cmp.Or(o.MaxModelBytes, DefaultModelBytes)
+	}
+	return maxBuiltIn
 }

@@ -41,6 +41,7 @@ type record struct {
 	Secret []byte          `json:"secret"`           // of this round; every key and all noise come from it
 	Work   bool            `json:"work"`             // the update is stored, or there is none to store
 	Counts round.Metrics   `json:"counts"`           // of the work
+	From   int             `json:"from,omitempty"`   // round whose weights the work started from; 0 is this one
 	State  secagg.State    `json:"state"`            // what the site has committed itself to
 	Roster json.RawMessage `json:"roster,omitempty"` // as it was acted on
 	Shares json.RawMessage `json:"shares,omitempty"` // those for this site, as they were acted on
@@ -168,6 +169,16 @@ func (r *records) bury(rec *record, outcome string) error {
 	return errors.Join(erase(r.path(rec.roundOf, recordFile)), erase(r.path(rec.roundOf, updateFile)))
 }
 
+// tidy removes what a crash has left of files that were being written. Nobody
+// else may be writing.
+func (r *records) tidy() error {
+	left, err := filepath.Glob(filepath.Join(r.dir, "*"+unfinished))
+	for _, path := range left {
+		err = errors.Join(err, erase(path))
+	}
+	return err
+}
+
 // sweep erases the rounds that are over and were never finished, and what a
 // crash left of those that were. Rounds on offer are left alone.
 func (r *records) sweep(now time.Time, offered map[string]bool) error {
@@ -244,7 +255,10 @@ func erase(path string) error {
 	}
 	info, err := f.Stat()
 	if err == nil {
-		_, err = f.Write(make([]byte, info.Size()))
+		zeros := make([]byte, min(info.Size(), copied))
+		for left := info.Size(); left > 0 && err == nil; left -= int64(len(zeros)) {
+			_, err = f.Write(zeros[:min(left, int64(len(zeros)))])
+		}
 	}
 	return errors.Join(err, f.Sync(), f.Close(), os.Remove(path))
 }

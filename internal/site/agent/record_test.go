@@ -31,8 +31,11 @@ func TestTheRecordIsSealedAndErased(t *testing.T) {
 	rec, err := own.open(slot, time.Time{})
 	require.NoError(t, err)
 	require.Len(t, rec.Secret, secagg.SecretBytes)
-	update, err := own.read(slot, updateFile)
+	sealed, err := own.unseal(slot.name(), updateFile)
 	require.NoError(t, err)
+	update, err := readAt(sealed, 0, sealed.Size())
+	require.NoError(t, err)
+	require.NoError(t, sealed.Close())
 	for _, end := range []string{recordFile, updateFile} {
 		files := kept(t, o, end)
 		require.Len(t, files, 1)
@@ -57,7 +60,7 @@ func TestTheRecordIsSealedAndErased(t *testing.T) {
 	record, err := os.ReadFile(own.path(slot, recordFile))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(own.path(slot, updateFile), record, 0o600))
-	_, err = own.read(slot, updateFile)
+	_, err = own.unseal(slot.name(), updateFile)
 	require.ErrorIs(t, err, ErrRecord)
 	bad := slices.Clone(record)
 	bad[len(bad)-1] ^= 1

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"time"
 
@@ -77,6 +78,7 @@ func (a *Agent) secured(ctx context.Context, o order, item v1.Work) (round.Answe
 	if err != nil {
 		return round.Answer{}, err
 	}
+	defer vector.Close()
 	return p.send(ctx, message, vector)
 }
 
@@ -131,26 +133,23 @@ func (p *play) prepare(ctx context.Context) error {
 	if p.rec.Work {
 		return nil
 	}
-	work, err := p.compute(ctx, p.order)
+	work, from, err := p.contribute(ctx, p.order)
 	if err != nil {
 		return err
 	}
-	if len(work.update) > 0 {
-		content, err := work.update.Encode()
-		if err != nil {
-			return fmt.Errorf("update: %w", err)
-		}
-		if err := p.id.records.write(p.rec.roundOf, updateFile, content); err != nil {
+	defer work.update.Close()
+	if work.update != nil {
+		if err := p.id.records.seal(p.rec.roundOf.name(), updateFile, work.update.reader()); err != nil {
 			return err
 		}
 	}
-	p.rec.Work, p.rec.Counts = true, work.metrics
+	p.rec.Work, p.rec.Counts, p.rec.From = true, work.metrics, from
 	return nil
 }
 
 // stageOf plays the stages before this one again, as they were, and then this
 // one. It returns the message, and the masked vector where there is one.
-func (p *play) stageOf(inbox []byte) (message any, vector []byte, err error) {
+func (p *play) stageOf(inbox []byte) (message any, masked *content, err error) {
 	switch p.stage {
 	case round.StageAdvertise:
 		message, err = p.site.Advertise()
@@ -220,37 +219,82 @@ func (p *play) receive(inbox []byte) error {
 	return nil
 }
 
-// mask encodes the update and masks it. Done again, it is the same to the bit.
-func (p *play) mask(inbox []byte) (secagg.Masked, []byte, error) {
+// mask encodes the update and masks it, piece by piece as it is read. Done
+// again, it is the same to the bit.
+func (p *play) mask(inbox []byte) (secagg.Masked, *content, error) {
 	if err := p.receive(inbox); err != nil {
 		return secagg.Masked{}, nil, err
 	}
-	defer p.masks.Erase()
 	in := payload.Input{Metrics: p.rec.Counts, RosterSites: p.site.Graph().Sites}
 	in.Rounding, in.Noise = p.seeds()
-	if p.Kind != round.Evaluate {
-		content, err := p.id.records.read(p.rec.roundOf, updateFile)
-		if err != nil {
-			return secagg.Masked{}, nil, fmt.Errorf("%w: %w", ErrRecord, err)
-		}
-		if in.Tensors, err = artifact.ParseTensors(content); err != nil {
-			return secagg.Masked{}, nil, fmt.Errorf("%w: %w", ErrRecord, err)
-		}
-	}
-	vector, cut, err := p.form.Encode(in)
+	update, err := p.contribution(&in)
 	if err != nil {
-		return secagg.Masked{}, nil, fmt.Errorf("update: %w", err)
-	}
-	if cut > 0 {
-		p.log.Warn("the update left the agreed range and was cut to it", slog.String("run", p.order.Run),
-			slog.Int("number", p.Number), slog.Int("coordinates", cut))
-	}
-	if err := vector.Mask(p.masks); err != nil {
+		p.masks.Erase()
 		return secagg.Masked{}, nil, err
 	}
-	wire := vector.Bytes()
-	masked, err := p.site.Masked(artifact.DigestOf(wire), int64(len(wire)))
-	return masked, wire, err
+	v := &vector{form: p.form, masks: p.masks}
+	forget := func() error {
+		v.erase()
+		return update.Close()
+	}
+	fail := func(err error) (secagg.Masked, *content, error) {
+		return secagg.Masked{}, nil, errors.Join(err, forget())
+	}
+	if v.encoder, err = p.form.Encoder(in); err != nil {
+		return fail(fmt.Errorf("update: %w", err))
+	}
+	out, err := v.content()
+	if err != nil {
+		return fail(err)
+	}
+	out.close = forget
+	if v.cut > 0 {
+		p.log.Warn("the update left the agreed range and was cut to it", slog.String("run", p.order.Run),
+			slog.Int("number", p.Number), slog.Int("coordinates", v.cut))
+	}
+	masked, err := p.site.Masked(out.Digest, out.SizeBytes)
+	if err != nil {
+		return fail(err)
+	}
+	return masked, out, nil
+}
+
+// contribution adds what the site says in the round. The update that it may
+// return is read as long as the vector is, and is to be closed then.
+func (p *play) contribution(in *payload.Input) (*sealedFile, error) {
+	var err error
+	if in.Staleness, err = p.spend(); err != nil || p.Kind == round.Evaluate {
+		return nil, err
+	}
+	update, err := p.id.records.unseal(p.rec.roundOf.name(), updateFile)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if p.Kind == round.Statistics {
+		in.Tensors, err = artifact.ReadTensors(io.NewSectionReader(update, 0, update.Size()), update.Size())
+	} else {
+		err = p.coordinates(in, update, update.Size())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrRecord, err), update.Close())
+	}
+	return update, nil
+}
+
+// coordinates are those of the update, clipped where the site is the unit of
+// privacy.
+func (o order) coordinates(in *payload.Input, update io.ReaderAt, size int64) error {
+	values, err := coordinatesOf(update, size)
+	if err != nil {
+		return err
+	}
+	in.Values = values
+	if !o.clips() {
+		return nil
+	}
+	norm, err := values.clip(o.ClipNorm())
+	in.Within = norm <= o.ClipNorm()
+	return err
 }
 
 // seeds returns those of rounding and of noise. Where nothing hangs on them,
@@ -294,7 +338,7 @@ func (p *play) check(inbox []byte) (secagg.Check, error) {
 
 // send uploads the vector and submits the message. After the last one nothing
 // is left to keep.
-func (p *play) send(ctx context.Context, message any, vector []byte) (round.Answer, error) {
+func (p *play) send(ctx context.Context, message any, vector *content) (round.Answer, error) {
 	text, err := json.Marshal(message)
 	if err != nil {
 		return round.Answer{}, err
@@ -304,9 +348,8 @@ func (p *play) send(ctx context.Context, message any, vector []byte) (round.Answ
 	req := v1.SubmissionRequest{Message: string(text)}
 	req.Stage = v1.Stage(p.stage)
 	if vector != nil {
-		update := artifact.Describe(artifact.MediaTypeMasked, vector)
-		answer.Update, req.Update = update.Digest, described(update)
-		if err := p.upload(ctx, update, vector); err != nil {
+		answer.Update, req.Update = vector.Digest, described(vector.Descriptor)
+		if err := p.upload(ctx, vector); err != nil {
 			return answer, err
 		}
 	}

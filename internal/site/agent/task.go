@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"time"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
@@ -15,16 +17,14 @@ import (
 	"github.com/atom-fabric/fabric/internal/site/trainer"
 )
 
-// ErrContent says that what was downloaded is not what its digest names.
-var ErrContent = errors.New("the content is not what its digest names")
-
-// maxBase bounds the weights that a site takes.
-const maxBase = 64 << 20
+// maxBuiltIn bounds the weights of a built-in trainer, with their header. A
+// program of the operator's own decides by itself what it holds in memory.
+const maxBuiltIn = round.MaxBuiltInBytes + 1<<16
 
 // A result is what goes out: an update, but in a round that only evaluates, and
 // counts.
 type result struct {
-	update  artifact.Tensors
+	update  *content
 	metrics round.Metrics
 }
 
@@ -37,18 +37,18 @@ func (a *Agent) perform(ctx context.Context, item v1.Work) (round.Answer, error)
 	}
 	// All the time that the stage can stay open, and some: whether an answer is
 	// too late is for the fabric's clock to say.
-	open := time.Duration(o.Params.DeadlineSeconds) * time.Second * time.Duration(1+o.Params.Extensions)
-	ctx, cancel := context.WithTimeout(traced(ctx, o.TraceID), open+time.Minute)
+	ctx, cancel := context.WithTimeout(traced(ctx, o.TraceID), o.matters()+time.Minute)
 	defer cancel()
 	if o.Secured {
 		return a.secured(ctx, o, item)
 	}
-	work, err := a.compute(ctx, o)
+	work, from, err := a.contribute(ctx, o)
 	if err != nil {
 		return round.Answer{}, err
 	}
-	answer, err := a.answer(ctx, o, work)
-	if err != nil {
+	defer work.update.Close()
+	answer, err := a.answer(ctx, o, work, from)
+	if err := a.settle(o, err); err != nil {
 		return answer, err
 	}
 	return answer, a.counted(o)
@@ -69,26 +69,34 @@ func (a *Agent) compute(ctx context.Context, o order) (result, error) {
 	}
 	if o.Kind == round.Statistics {
 		moments, err := trainer.Moments(train)
-		return result{moments, round.Metrics{Examples: int64(train.Len())}}, err
+		if err != nil {
+			return result{}, err
+		}
+		update, err := encoded(moments)
+		return result{update, round.Metrics{Examples: int64(train.Len())}}, err
 	}
-	content, base, err := a.base(ctx, o)
+	if o.Params.Model.Trainer == round.TrainerExec {
+		return a.external(ctx, o, train, held)
+	}
+	base, err := a.base(ctx, o)
 	if err != nil {
 		return result{}, err
-	}
-	if o.Kind == round.Train && o.Params.Model.Trainer == round.TrainerExec {
-		return a.run(ctx, o, content, train, held)
 	}
 	metrics, err := trainer.Evaluate(o.Params.Model, base, held)
 	if err != nil || o.Kind == round.Evaluate {
 		return result{metrics: metrics}, err
 	}
 	update, err := a.train(ctx, o, base, train)
+	if err != nil {
+		return result{}, err
+	}
 	metrics.Examples = int64(train.Len())
-	return result{update, metrics}, err
+	sent, err := encoded(update)
+	return result{sent, metrics}, err
 }
 
 // train runs the built-in trainer as the run's strategy and privacy have it.
-func (a *Agent) train(ctx context.Context, o order, base artifact.Tensors, rows table.Table) (artifact.Tensors, error) {
+func (a *Agent) train(ctx context.Context, o order, base artifact.Tensors, rows table.Table) (update artifact.Tensors, err error) {
 	p := o.Params
 	if p.Privacy.On() && p.Privacy.Unit == round.UnitExample {
 		weight := min(rows.Len(), p.Secure.MaxExamples)
@@ -99,99 +107,104 @@ func (a *Agent) train(ctx context.Context, o order, base artifact.Tensors, rows 
 	case round.FedProx:
 		set.ProximalMu = p.Strategy.ProximalMu
 	case round.Scaffold:
-		var err error
 		if set.Variates, err = a.variates(ctx, o); err != nil {
 			return nil, err
 		}
 	}
 	seed := trainer.NewSeed(p.Seed, o.Number, a.opts.Tenant, a.opts.Site)
-	update, err := trainer.Train(ctx, p.Model, base, rows, set, seed.Rand())
+	if update, err = trainer.Train(ctx, p.Model, base, rows, set, seed.Rand()); err != nil {
+		return nil, err
+	}
+	if set.Variates == nil {
+		return update, nil
+	}
+	// What the site sends, not what it learnt, is what its own variate moves by.
+	sent, err := clipped(o, update)
 	if err != nil {
 		return nil, err
 	}
-	// What the site sends, not what it learnt, is what its own variate moves by.
-	if err := clip(o, update); err != nil {
-		return nil, err
-	}
-	if set.Variates != nil {
-		err = a.moved(o, set.Variates.Own, update)
-	}
-	return update, err
+	return update, a.moved(o, set.Variates.Own, sent)
 }
 
-// clip bounds a whole update where the site is the unit of privacy.
-func clip(o order, update artifact.Tensors) error {
-	if p := o.Params.Privacy; !p.On() || p.Unit != round.UnitSite {
-		return nil
+// clips says whether a whole update is clipped, which is done when it is
+// encoded: where the site is the unit of privacy.
+func (o order) clips() bool {
+	p := o.Params.Privacy
+	return o.Kind == round.Train && p.On() && p.Unit == round.UnitSite
+}
+
+// clipped returns an update as it goes into the sum.
+func clipped(o order, update artifact.Tensors) (artifact.Tensors, error) {
+	if !o.clips() {
+		return update, nil
 	}
 	var parts [][]float32
-	for _, t := range update {
-		parts = append(parts, t.F32)
+	out := slices.Clone(update)
+	for i, t := range out {
+		out[i].F32 = slices.Clone(t.F32)
+		parts = append(parts, out[i].F32)
 	}
-	_, err := dp.Clip(o.Params.Privacy.ClipNorm, parts...)
-	return err
+	_, err := dp.Clip(o.ClipNorm(), parts...)
+	return out, err
 }
 
-// run lets the operator's program train.
-func (a *Agent) run(ctx context.Context, o order, weights []byte, train, held table.Table) (result, error) {
+// external trains with the operator's program, or measures weights that it has
+// trained: neither is held in memory.
+func (a *Agent) external(ctx context.Context, o order, train, held table.Table) (result, error) {
+	path, err := a.save(ctx, o.Base, a.opts.largest(round.TrainerExec))
+	if err != nil {
+		return result{}, fmt.Errorf("base weights: %w", err)
+	}
+	defer os.Remove(path) // the program has it by then
+	if o.Kind == round.Evaluate {
+		weights, err := os.Open(path)
+		if err != nil {
+			return result{}, err
+		}
+		defer weights.Close()
+		metrics, err := trainer.EvaluateAt(o.Params.Model, weights, o.Base.SizeBytes, held)
+		return result{metrics: metrics}, err
+	}
 	got, err := a.opts.Program.Train(ctx, program.Job{
 		Run: o.Run, Round: o.Number, Tenant: a.opts.Tenant, Site: a.opts.Site, Params: o.Params,
 		Seed:    trainer.NewSeed(o.Params.Seed, o.Number, a.opts.Tenant, a.opts.Site).Uint63(),
-		Weights: weights, Train: train, Held: held,
+		Weights: func(to string) error { return os.Rename(path, to) }, Train: train, Held: held,
 	})
 	if err != nil {
 		return result{}, err
 	}
-	return result{got.Update, got.Metrics}, clip(o, got.Update)
+	return result{&content{Descriptor: got.Written, ReaderAt: got.Update, close: got.Update.Close}, got.Metrics}, nil
 }
 
 // base downloads the weights that the order names.
-func (a *Agent) base(ctx context.Context, o order) ([]byte, artifact.Tensors, error) {
-	content, err := a.fetch(ctx, o.Base, maxBase)
+func (a *Agent) base(ctx context.Context, o order) (artifact.Tensors, error) {
+	text, err := a.fetch(ctx, o.Base, maxBuiltIn)
 	if err != nil {
-		return nil, nil, fmt.Errorf("base weights: %w", err)
+		return nil, fmt.Errorf("base weights: %w", err)
 	}
-	tensors, err := artifact.ParseTensors(content)
+	tensors, err := artifact.ParseTensors(text)
 	if err != nil {
-		return nil, nil, fmt.Errorf("base weights: %w", err)
+		return nil, fmt.Errorf("base weights: %w", err)
 	}
-	return content, tensors, nil
-}
-
-// fetch downloads content and compares it with its digest.
-func (a *Agent) fetch(ctx context.Context, d artifact.Descriptor, limit int64) (content []byte, err error) {
-	if _, err := artifact.ParseDigest(string(d.Digest)); err != nil {
-		return nil, err
-	}
-	if d.SizeBytes > limit {
-		return nil, fmt.Errorf("%w: larger than %d bytes", ErrNotAllowed, limit)
-	}
-	err = a.retry(ctx, func() (err error) {
-		content, err = a.fabric.Blob(ctx, a.id.token(), d.Digest)
-		if err == nil && artifact.DigestOf(content) != d.Digest {
-			err = ErrContent // cut short, or not ours: another download may do
-		}
-		return err
-	})
-	return content, err
+	return tensors, nil
 }
 
 // answer uploads the update, then submits the signed answer that names it.
-func (a *Agent) answer(ctx context.Context, o order, work result) (round.Answer, error) {
+func (a *Agent) answer(ctx context.Context, o order, work result, from int) (round.Answer, error) {
 	answer := a.signs(o)
-	answer.Metrics = work.metrics
+	answer.Metrics, answer.From = work.metrics, from
 	req := v1.SubmissionRequest{
-		Examples: work.metrics.Examples,
-		Metrics:  v1.SiteMetrics{Evaluated: work.metrics.Evaluated, Correct: work.metrics.Correct, LossMicros: work.metrics.LossMicros},
+		Examples: work.metrics.Examples, From: from,
+		Metrics: v1.SiteMetrics{Evaluated: work.metrics.Evaluated, Correct: work.metrics.Correct, LossMicros: work.metrics.LossMicros},
 	}
-	if len(work.update) > 0 {
-		content, err := work.update.Encode()
+	if work.update != nil {
+		update, err := a.packed(o, work.update)
 		if err != nil {
 			return answer, fmt.Errorf("update: %w", err)
 		}
-		update := artifact.Describe(artifact.MediaTypeWeights, content)
-		answer.Update, req.Update = update.Digest, described(update)
-		if err := a.upload(ctx, update, content); err != nil {
+		defer update.Close()
+		answer.Update, req.Update = update.Digest, described(update.Descriptor)
+		if err := a.upload(ctx, update); err != nil {
 			return answer, err
 		}
 	}
@@ -205,8 +218,8 @@ func (a *Agent) signs(o order) round.Answer {
 	}
 }
 
-func (a *Agent) upload(ctx context.Context, d artifact.Descriptor, content []byte) error {
-	err := a.retry(ctx, func() error { return a.fabric.PutBlob(ctx, a.id.token(), d.Digest, content) })
+func (a *Agent) upload(ctx context.Context, c *content) error {
+	err := a.retry(ctx, func() error { return a.fabric.PutBlob(ctx, a.id.token(), c.Digest, c.SizeBytes, c) })
 	if err != nil {
 		return fmt.Errorf("upload: %w", err)
 	}

@@ -47,7 +47,7 @@ func (a *Agent) variates(ctx context.Context, o order) (*trainer.Variates, error
 	if o.State.Digest == "" {
 		return &v, nil
 	}
-	content, err := a.fetch(ctx, o.State, 2*maxBase) // F64, where the weights are F32
+	content, err := a.fetch(ctx, o.State, 2*maxBuiltIn) // F64, where the weights are F32
 	if err != nil {
 		return nil, fmt.Errorf("server's control variate: %w", err)
 	}
@@ -77,6 +77,9 @@ func (a *Agent) moved(o order, own, update artifact.Tensors) error {
 
 // counted says that the site's update of this round is in the sum.
 func (a *Agent) counted(o order) error {
+	if err := a.restCounted(o); err != nil {
+		return err
+	}
 	if o.Kind != round.Train || o.Params.Strategy.Name != round.Scaffold {
 		return nil
 	}

@@ -34,10 +34,11 @@ func layout(folder string, job Job) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, content := range map[string][]byte{hyperparametersFile: text, weightsFile: job.Weights} {
-		if err := os.WriteFile(filepath.Join(folder, name), content, 0o600); err != nil {
-			return nil, err
-		}
+	if err := os.WriteFile(filepath.Join(folder, hyperparametersFile), text, 0o600); err != nil {
+		return nil, err
+	}
+	if err := job.Weights(filepath.Join(folder, weightsFile)); err != nil {
+		return nil, err
 	}
 	for name, rows := range map[string]table.Table{trainingFile: job.Train, testFile: job.Held} {
 		if err := write(filepath.Join(folder, name), rows); err != nil {

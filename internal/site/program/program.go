@@ -9,8 +9,10 @@
 package program
 
 import (
-	"bytes"
+	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -42,9 +44,6 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("%v (its output is in %s)", e.Err, e.Log) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// maxUpdate bounds the update that is read back: the fabric takes no larger one.
-const maxUpdate = 64 << 20
-
 // maxMetrics bounds metrics.json.
 const maxMetrics = 1 << 16
 
@@ -64,18 +63,20 @@ type Job struct {
 	Site    string
 	Params  round.Params
 	Seed    uint64
-	Weights []byte // safetensors, all tensors of the model
+	Weights func(path string) error // puts the safetensors there, all tensors of the model
 	Train   table.Table
 	Held    table.Table
 }
 
 // A Result is what the program left, checked.
 type Result struct {
-	Update  artifact.Tensors // the trainable tensors, local - base
+	Update  *os.File            // safetensors: the trainable tensors, local - base; has no name any more, to be closed
+	Written artifact.Descriptor // of the update
 	Metrics round.Metrics
 }
 
-// Train runs the program and takes its update and its metrics.
+// Train runs the program and takes its update and its metrics. Memory does not
+// grow with the update, which stays on disk.
 //
 // Errors: [*Error] with [ErrFailed], [ErrTimeout], [ErrNoResult], [ErrMetrics],
 // or what [round.CheckUpdate] says of the update; ctx's own; a failing disk's.
@@ -151,35 +152,44 @@ func (p Program) attempt(ctx context.Context, folder, log string, environment []
 
 // collect reads the results through a root, so that a link in the folder cannot
 // point the agent at another file.
-func collect(folder string, job Job) (Result, error) {
+func collect(folder string, job Job) (result Result, err error) {
 	root, err := os.OpenRoot(folder)
 	if err != nil {
 		return Result{}, err
 	}
 	defer root.Close()
-	content, err := read(root, updateFile, maxUpdate)
+	file, err := open(root, updateFile)
 	if err != nil {
 		return Result{}, err
 	}
-	if err := round.CheckUpdate(job.Params.Model, round.Train, bytes.NewReader(content)); err != nil {
+	defer func() {
+		if err != nil {
+			file.Close()
+		}
+	}()
+	// No longer than the model's own update: names and shapes are compared
+	// before any data is read.
+	hash := sha256.New()
+	if err := round.CheckUpdate(job.Params.Model, round.Train, io.TeeReader(bufio.NewReaderSize(file, 1<<20), hash)); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", updateFile, err)
 	}
-	update, err := artifact.ParseTensors(content)
+	size, err := file.Seek(0, io.SeekCurrent) // all was read
 	if err != nil {
-		return Result{}, fmt.Errorf("%s: %w", updateFile, err)
+		return Result{}, err
 	}
+	result.Update = file
+	result.Written = artifact.Descriptor{Digest: artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))), SizeBytes: size, MediaType: artifact.MediaTypeWeights}
 	text, err := read(root, metricsFile, maxMetrics)
 	if err != nil {
 		return Result{}, err
 	}
-	var m round.Metrics
-	if err := artifact.DecodeStrict(text, &m); err != nil {
+	if err := artifact.DecodeStrict(text, &result.Metrics); err != nil {
 		return Result{}, fmt.Errorf("%s: %w: %w", metricsFile, ErrMetrics, err)
 	}
-	if err := check(m, job); err != nil {
+	if err := check(result.Metrics, job); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", metricsFile, err)
 	}
-	return Result{Update: update, Metrics: m}, nil
+	return result, nil
 }
 
 // check compares metrics with the rows that there are: a weight in the average
@@ -198,7 +208,8 @@ func check(m round.Metrics, job Job) error {
 	return nil
 }
 
-func read(root *os.Root, name string, limit int64) ([]byte, error) {
+// open opens a file that the program left.
+func open(root *os.Root, name string) (*os.File, error) {
 	info, err := root.Stat(name)
 	if err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%w: %s", ErrNoResult, name)
@@ -206,6 +217,14 @@ func read(root *os.Root, name string, limit int64) ([]byte, error) {
 	f, err := root.Open(name)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", ErrNoResult, name)
+	}
+	return f, nil
+}
+
+func read(root *os.Root, name string, limit int64) ([]byte, error) {
+	f, err := open(root, name)
+	if err != nil {
+		return nil, err
 	}
 	defer f.Close()
 	content, err := io.ReadAll(io.LimitReader(f, limit+1))

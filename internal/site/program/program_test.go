@@ -3,6 +3,7 @@ package program_test
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,7 +41,18 @@ func job(t testing.TB) (program.Job, artifact.Tensors) {
 	content, err := base.Encode()
 	require.NoError(t, err)
 	return program.Job{Run: "run-1", Round: 3, Tenant: "hosp-north", Site: "north", Params: params, Seed: 42,
-		Weights: content, Train: train, Held: held}, base
+		Weights: func(path string) error { return os.WriteFile(path, content, 0o600) }, Train: train, Held: held}, base
+}
+
+// left reads the update of a result.
+func left(t testing.TB, result program.Result) artifact.Tensors {
+	content, err := io.ReadAll(io.NewSectionReader(result.Update, 0, result.Written.SizeBytes))
+	require.NoError(t, err)
+	require.Equal(t, result.Written, artifact.Describe(artifact.MediaTypeWeights, content))
+	require.NoError(t, result.Update.Close())
+	tensors, err := artifact.ParseTensors(content)
+	require.NoError(t, err)
+	return tensors
 }
 
 func run(t testing.TB, command string) program.Program {
@@ -65,11 +77,11 @@ func TestNumpyTrainerAgreesWithOurs(t *testing.T) {
 		want, err := trainer.Train(t.Context(), j.Params.Model, base, j.Train,
 			trainer.Settings{Epochs: 3, Batch: 1 << 16, LearningRate: 0.1, ProximalMu: mu}, trainer.NewSeed(0, 1, "", "").Rand())
 		require.NoError(t, err)
-		moved := 0.0
+		moved, update := 0.0, left(t, got)
 		for i := range want {
-			require.Equal(t, want[i].Name, got.Update[i].Name)
+			require.Equal(t, want[i].Name, update[i].Name)
 			for k, v := range want[i].F32 {
-				require.InDelta(t, v, got.Update[i].F32[k], 1e-5)
+				require.InDelta(t, v, update[i].F32[k], 1e-5)
 				moved = max(moved, float64(v))
 			}
 		}
@@ -93,7 +105,7 @@ func TestFolderAndEnvironment(t *testing.T) {
 	p := run(t, "env > "+seen+"/env; find . -type f | sort > "+seen+"/files; cp "+
 		"input/config/hyperparameters.json input/data/training/training.csv input/model/weights.safetensors "+seen+"; pwd > "+seen+"/pwd")
 	p.Pass = []string{"OMP_NUM_THREADS", "FABRIC_TOKEN"}
-	j, _ := job(t)
+	j, base := job(t)
 	_, err := p.Train(t.Context(), j)
 	require.ErrorIs(t, err, program.ErrNoResult)
 
@@ -125,7 +137,9 @@ func TestFolderAndEnvironment(t *testing.T) {
 		"batch_size": "65536", "learning_rate": "0.1", "proximal_mu": "0", "seed": "42", "run": "run-1", "round": "3", "tenant": "hosp-north", "site": "north"}, hyper)
 	weights, err := os.ReadFile(filepath.Join(seen, "weights.safetensors"))
 	require.NoError(t, err)
-	require.Equal(t, j.Weights, weights)
+	content, err := base.Encode()
+	require.NoError(t, err)
+	require.Equal(t, content, weights)
 	require.Equal(t, j.Train.Len()+1, strings.Count(read("training.csv"), "\n")+1)
 	require.NoDirExists(t, folder, "private rows are gone when the round is over")
 }
@@ -182,6 +196,7 @@ func TestResultsThatAreRefused(t *testing.T) {
 			if tt.want == nil {
 				require.NoError(t, err)
 				require.Equal(t, round.Metrics{Examples: 10, Evaluated: 3, Correct: 2, LossMicros: 7}, result.Metrics)
+				require.Equal(t, []float32{1, 0}, left(t, result)[0].F32)
 				return
 			}
 			require.ErrorIs(t, err, tt.want)

@@ -26,17 +26,13 @@ import (
 // sampling; the noise is added to the sum.
 // Errors: those of [Train] and of [dp.Clip].
 func Clipped(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, rows table.Table, rate, norm float64, weight int) (artifact.Tensors, error) {
-	if rows.Len() == 0 || weight < 1 {
+	if weight < 1 {
 		return nil, ErrNoRows
 	}
-	if err := Check(spec, rows); err != nil {
-		return nil, err
-	}
-	start, err := model.Load(spec, base)
+	start, local, err := begin(spec, base, rows)
 	if err != nil {
 		return nil, err
 	}
-	local := start.Clone()
 	sum := start.Clone().Layers
 	for _, part := range parts(sum) {
 		clear(part)

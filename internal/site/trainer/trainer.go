@@ -87,17 +87,10 @@ func Check(spec round.ModelSpec, rows table.Table) error {
 //
 // Errors: [ErrNoRows], [ErrColumns], [ErrClasses], [ErrDiverged], [ErrVariate], those of [model.Load], and ctx's own.
 func Train(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, rows table.Table, set Settings, random *rand.Rand) (artifact.Tensors, error) {
-	if rows.Len() == 0 {
-		return nil, ErrNoRows
-	}
-	if err := Check(spec, rows); err != nil {
-		return nil, err
-	}
-	start, err := model.Load(spec, base)
+	start, local, err := begin(spec, base, rows)
 	if err != nil {
 		return nil, err
 	}
-	local := start.Clone()
 	correct, err := newCorrection(local.Layers, set.Variates)
 	if err != nil {
 		return nil, err
@@ -136,6 +129,21 @@ func Train(ctx context.Context, spec round.ModelSpec, base artifact.Tensors, row
 	}
 	control, err := correct.control(spec, start, local, steps, set.LearningRate)
 	return append(control, update...), err // "control/" sorts before every layer's name
+}
+
+// begin returns the network of the base weights, for rows that fit it, and one
+// that training may change.
+func begin(spec round.ModelSpec, base artifact.Tensors, rows table.Table) (start, local *model.Network, err error) {
+	if rows.Len() == 0 {
+		return nil, nil, ErrNoRows
+	}
+	if err := Check(spec, rows); err != nil {
+		return nil, nil, err
+	}
+	if start, err = model.Load(spec, base); err != nil {
+		return nil, nil, err
+	}
+	return start, start.Clone(), nil
 }
 
 // difference returns local - start as an update.
@@ -187,40 +195,4 @@ func Moments(rows table.Table) (artifact.Tensors, error) {
 		{Name: round.TensorMoment, DType: artifact.F64, Shape: shape, F64: mean},
 		{Name: round.TensorMeanSquare, DType: artifact.F64, Shape: shape, F64: square},
 	}, nil
-}
-
-// maxLossMicros keeps the loss of a site inside what sums of sites can hold; a
-// model that is this wrong is wrong, not measured.
-const maxLossMicros = 1 << 50
-
-// Evaluate measures weights on rows: how many, how many right, and the summed
-// cross-entropy in millionths of a nat, rounded once. No rows measure nothing.
-// Errors: [ErrColumns], [ErrClasses], those of [model.Load].
-func Evaluate(spec round.ModelSpec, weights artifact.Tensors, rows table.Table) (round.Metrics, error) {
-	net, err := model.Load(spec, weights)
-	if err != nil {
-		return round.Metrics{}, err
-	}
-	if err := Check(spec, rows); err != nil {
-		return round.Metrics{}, err
-	}
-	var m round.Metrics
-	var loss float64
-	pass := net.NewPass()
-	for i, row := range rows.Rows {
-		logits, err := pass.Logits(row)
-		if err != nil {
-			return round.Metrics{}, &model.RowError{Row: i, Err: err}
-		}
-		m.Evaluated++
-		if model.Argmax(logits) == rows.Labels[i] {
-			m.Correct++
-		}
-		loss += model.CrossEntropy(logits, rows.Labels[i])
-	}
-	m.LossMicros = maxLossMicros
-	if micros := math.Round(loss * 1e6); micros < maxLossMicros {
-		m.LossMicros = int64(micros)
-	}
-	return m, nil
 }

@@ -1,6 +1,7 @@
 package trainer_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"math"
@@ -156,6 +157,11 @@ func TestTrainRefuses(t *testing.T) {
 func TestEvaluateOfNothingLearnt(t *testing.T) {
 	_, held := tumour.Pooled()
 	m, err := trainer.Evaluate(logistic, model.Initial(logistic, 1), held)
+	content, encoding := model.Initial(logistic, 1).Encode()
+	require.NoError(t, encoding)
+	same, failed := trainer.EvaluateAt(logistic, bytes.NewReader(content), int64(len(content)), held)
+	require.NoError(t, failed)
+	require.Equal(t, m, same)
 	require.NoError(t, err)
 	malignant := int64(0)
 	for _, label := range held.Labels {

@@ -7,6 +7,7 @@ import (
 	"go.temporal.io/sdk/worker"
 
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -48,14 +49,21 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 		if base.Digest == "" {
 			base = Blob("initial weights")
 		}
-		return contract.RoundPlan{Manifest: Blob(fmt.Sprintf("manifest %d", in.Number)), Base: base, Cohort: w.Cohort, Secured: w.Secured, State: in.State}, w.call("PlanRound", fmt.Sprint(in.Number))
+		return contract.RoundPlan{Manifest: Blob(fmt.Sprintf("manifest %d", in.Number)), Base: base, Cohort: w.Cohort, Secured: w.Secured, State: in.State, Clip: clip(in)}, w.call("PlanRound", fmt.Sprint(in.Number))
 	})
 	contract.SignStatement.Bind(r, func(_ context.Context, in contract.SignInput) (contract.Signed, error) {
 		err := w.call("SignStatement", "")
 		w.mu.Lock()
 		w.signed = append(w.signed, in)
 		w.mu.Unlock()
-		return contract.Signed{Bundle: Blob("bundle of " + string(in.Digest))}, err
+		return contract.Signed{Bundle: Blob("bundle of " + string(in.Digest)), Statement: Blob("statement of " + in.Name).Digest}, err
+	})
+	contract.AttestRound.Bind(r, func(_ context.Context, in contract.AttestInput) (artifact.Descriptor, error) {
+		err := w.call("AttestRound", fmt.Sprint(in.Number))
+		w.mu.Lock()
+		w.attested = append(w.attested, in)
+		w.mu.Unlock()
+		return Blob(fmt.Sprintf("where %d comes from", in.Number)), err
 	})
 	contract.OpenStage.Bind(r, func(_ context.Context, in contract.RegionInput) (contract.StageRef, error) {
 		err := w.call("OpenStage", in.Region)
@@ -76,7 +84,10 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 	})
 	w.bindSecured(r)
 	contract.CombineRegions.Bind(r, func(_ context.Context, in contract.CombineInput) (contract.Combined, error) {
-		c := contract.Combined{Weights: Blob(fmt.Sprintf("weights after %d", in.Number))}
+		c := contract.Combined{Weights: Blob(fmt.Sprintf("weights after %d", in.Number)), Clip: in.Clip}
+		if in.Params.Privacy.Adaptive.On() && in.Kind == round.Train {
+			c.Clip++
+		}
 		for _, r := range in.Regions {
 			if r.Cause != "" {
 				return c, Final(contract.BadUpdate, r.Region+" delivered nothing and cannot be combined")
@@ -102,7 +113,7 @@ func (w *World) bindRounds(r worker.ActivityRegistry) {
 		w.mu.Lock()
 		w.rounds = append(w.rounds, in)
 		w.mu.Unlock()
-		return contract.RoundResult{Number: in.Number, Base: in.Base, Weights: in.Weights, Metrics: in.Metrics, Version: in.Version, Cause: in.Cause, State: in.State}, err
+		return contract.RoundResult{Number: in.Number, Base: in.Base, Weights: in.Weights, Metrics: in.Metrics, Version: in.Version, Cause: in.Cause, State: in.State, Clip: in.NextClip, Provenance: in.Provenance.Statement}, err
 	})
 	contract.CloseRun.Bind(r, func(_ context.Context, in contract.CloseRunInput) (contract.RunResult, error) {
 		err := w.call("CloseRun", in.Status)
@@ -135,4 +146,15 @@ func (w *World) counted(region string) round.Counts {
 		}
 	}
 	return round.Counts{}
+}
+
+// clip is what a round clips to whose norm adapts.
+func clip(in contract.RoundInput) float64 {
+	switch {
+	case !in.Params.Privacy.Adaptive.On():
+		return 0
+	case in.Clip == 0:
+		return in.Params.Privacy.ClipNorm
+	}
+	return in.Clip
 }

@@ -32,9 +32,12 @@ type World struct {
 	Measured map[int]round.Metrics     // of a round, by its number; else what the regions add up to
 	Checked  contract.Checked
 	Checks   []error          // of CheckPlan, one a call; none left: Checked
+	Races    []error          // of RecordPoint, one a call; none left: recorded
 	Errors   map[string]error // by "Activity" or "Activity/region" or "PublishSnapshot/phase"
 	Tune     contract.Suggestion
-	Passing  map[string]int // failures that pass, left, by the same keys
+	Stands   approval.Standing // what BeginBallot and CheckStanding find
+	Began    time.Time         // by the clock of BeginBallot; zero: as soon as it may
+	Passing  map[string]int    // failures that pass, left, by the same keys
 	OnCall   func(key string)
 	mu       sync.Mutex
 	calls    []string
@@ -44,6 +47,8 @@ type World struct {
 	runs     []contract.CloseRunInput
 	regions  []contract.RegionInput
 	signed   []contract.SignInput
+	attested []contract.AttestInput
+	kept     []contract.KeepInput
 	advances []contract.AdvanceInput
 	waits    map[string]int
 	snapshot int64
@@ -98,6 +103,20 @@ func (w *World) Signed() []contract.SignInput {
 	return append([]contract.SignInput{}, w.signed...)
 }
 
+// Attested returns what was asked to be said of rounds.
+func (w *World) Attested() []contract.AttestInput {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]contract.AttestInput{}, w.attested...)
+}
+
+// Kept returns the evidence packs that were kept.
+func (w *World) Kept() []contract.KeepInput {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return append([]contract.KeepInput{}, w.kept...)
+}
+
 // call notes a call and returns the error that the script has for it.
 func (w *World) call(name, detail string) error {
 	key := name
@@ -146,9 +165,17 @@ func Vote(v approval.Vote) contract.SignedVote {
 func (w *World) Bind(r worker.ActivityRegistry) {
 	w.waits = map[string]int{}
 	w.bindRounds(r)
+	w.bindRecovery(r)
 	contract.NotifyApprovers.Bind(r, func(_ context.Context, in approval.Request) (contract.Nothing, error) {
 		return contract.Nothing{}, w.call("NotifyApprovers", "")
 	})
+	contract.TellBallot.Bind(r, func(_ context.Context, in contract.TellInput) (contract.Nothing, error) {
+		return contract.Nothing{}, w.call("TellBallot", in.Event)
+	})
+	contract.CheckStanding.Bind(r, func(_ context.Context, in approval.Ballot) (contract.Standing, error) {
+		return contract.Standing{Losses: w.Stands.Losses(in)}, w.call("CheckStanding", "")
+	})
+	contract.BeginBallot.Bind(r, w.beginBallot)
 	contract.VerifyVote.Bind(r, w.verifyVote)
 	contract.RecordBallot.Bind(r, func(_ context.Context, in approval.Ballot) (contract.Nothing, error) {
 		err := w.call("RecordBallot", "")
@@ -184,6 +211,16 @@ func (w *World) Bind(r worker.ActivityRegistry) {
 		w.mu.Unlock()
 		return contract.Nothing{}, err
 	})
+	contract.PackEvidence.Bind(r, func(_ context.Context, in contract.EvidenceInput) (contract.Packed, error) {
+		return contract.Packed{Pack: Blob("pack of " + in.Action), Predicate: Blob("about the pack")}, w.call("PackEvidence", "")
+	})
+	contract.KeepEvidence.Bind(r, func(_ context.Context, in contract.KeepInput) (contract.Nothing, error) {
+		err := w.call("KeepEvidence", "")
+		w.mu.Lock()
+		w.kept = append(w.kept, in)
+		w.mu.Unlock()
+		return contract.Nothing{}, err
+	})
 	contract.PushPolicy.Bind(r, func(_ context.Context, in contract.PushPolicyInput) (contract.PolicyPackage, error) {
 		return contract.PolicyPackage{Repository: "policies/routing", Package: Blob("policy package"), Policy: Blob("policy")}, w.call("PushPolicy", "")
 	})
@@ -199,6 +236,29 @@ func (w *World) Bind(r worker.ActivityRegistry) {
 	contract.ApplySuggestion.Bind(r, func(_ context.Context, in contract.ApplyInput) (contract.TuneResult, error) {
 		return contract.TuneResult{Action: in.Action, Outcome: contract.Applied}, w.call("ApplySuggestion", "")
 	})
+}
+
+// beginBallot uses an approval at the moment when it may begin, or at w.Began.
+func (w *World) beginBallot(_ context.Context, in contract.BeginInput) (contract.Begun, error) {
+	if err := w.call("BeginBallot", ""); err != nil {
+		return contract.Begun{}, err
+	}
+	out := contract.Begun{Ballot: in.Ballot, Losses: w.Stands.Losses(in.Ballot)}
+	if len(out.Losses) > 0 {
+		return out, nil
+	}
+	at := w.Began
+	if at.IsZero() {
+		at = in.Ballot.ExecuteFrom()
+	}
+	var err error
+	if out.Ballot, err = in.Ballot.Begin(at); err != nil {
+		return out, nil // lapsed
+	}
+	if review, ok := in.Ballot.Review("nonce of the review", at, time.Hour); ok {
+		out.Review = &review
+	}
+	return out, nil
 }
 
 func (w *World) verifyVote(_ context.Context, in contract.VoteInput) (approval.Vote, error) {

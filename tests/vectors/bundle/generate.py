@@ -4,6 +4,7 @@ Source: made here with the Python package "cryptography" (RFC 6979 nonces, so th
 after the Sigstore bundle v0.3, DSSE v1.0 and in-toto Statement v1 specifications. No code of the fabric takes part.
 Every case is asked for the predicate type and the subject at the top of the file, with the one trusted key.
 "why" is the reason of a refusal: size, form, untrusted, statement, predicate-type or subject; empty means accepted.
+The blobs are bundles as cosign sign-blob writes them, asked for the bytes "the blob"; their reasons: form, untrusted, digest.
 """
 
 import base64
@@ -245,6 +246,91 @@ other = {
     "empty": "",
 }
 
+# Bare signatures over bytes.
+BLOB = b"the blob"
+blobs = []
+
+
+def blob(name, why, value):
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    blobs.append({"name": name, "why": why, "bundle": text})
+
+
+def signed_blob(sig=None, claimed=None, algorithm="SHA2_256", **material):
+    sig = trusted.sign(BLOB, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)) if sig is None else sig
+    claimed = hashlib.sha256(BLOB).digest() if claimed is None else claimed
+    return {
+        "mediaType": MEDIA,
+        "verificationMaterial": dict({"publicKey": {"hint": good["verificationMaterial"]["publicKey"]["hint"]}}, **material),
+        "messageSignature": {"messageDigest": {"algorithm": algorithm, "digest": b64(claimed)}, "signature": b64(sig)},
+    }
+
+
+def over(content, key=trusted, digest=hashes.SHA256()):
+    return key.sign(content, ec.ECDSA(digest, deterministic_signing=True))
+
+
+def blob_with(*path):
+    *way, last, new = path
+    value = signed_blob()
+    at = value
+    for step in way:
+        at = at[step]
+    if new is None:
+        del at[last]
+    else:
+        at[last] = new
+    return value
+
+
+br, bs = utils.decode_dss_signature(over(BLOB))
+bare = json.dumps(signed_blob(), separators=(",", ":"))
+blob("as cosign writes it", "", signed_blob())
+blob("white space around", "", "\n" + json.dumps(signed_blob(), indent=1) + "\n")
+blob("wrong hint", "", blob_with("verificationMaterial", "publicKey", "hint", "bm9ib2R5"))
+blob("malleated signature (r, n-s)", "", signed_blob(utils.encode_dss_signature(br, N - bs)))
+blob("a log entry that is none", "", signed_blob(tlogEntries=[{"logIndex": "7"}]))
+blob("another key", "untrusted", signed_blob(over(BLOB, stranger)))
+blob("another key, with a log entry", "untrusted", signed_blob(over(BLOB, stranger), tlogEntries=[{"logIndex": "7"}]))
+blob("P-384", "untrusted", signed_blob(over(BLOB, p384, hashes.SHA384())))
+blob("Ed25519", "untrusted", signed_blob(ed25519.Ed25519PrivateKey.from_private_bytes(bytes(32)).sign(BLOB)))
+blob("signature of other bytes under the right digest", "untrusted", signed_blob(over(b"another blob")))
+blob("signature of the digest instead of the bytes", "untrusted", signed_blob(over(hashlib.sha256(BLOB).digest())))
+blob("signature of a statement", "untrusted", signed_blob(sign(payload)))
+blob("r = s = 0", "untrusted", signed_blob(bytes.fromhex("3006020100020100")))
+blob("empty signature", "untrusted", signed_blob(b""))
+blob("bytes after the DER signature", "untrusted", signed_blob(over(BLOB) + b"\0"))
+blob("r || s instead of DER", "untrusted", signed_blob(br.to_bytes(32, "big") + bs.to_bytes(32, "big")))
+blob("false messageDigest under a good signature", "digest", signed_blob(claimed=hashlib.sha256(b"another blob").digest()))
+blob("other bytes, digest and signature alike", "digest", signed_blob(over(b"another blob"), hashlib.sha256(b"another blob").digest()))
+blob("SHA2_384 under a sha256 digest", "form", signed_blob(algorithm="SHA2_384"))
+blob("SHA2_512", "form", signed_blob(claimed=hashlib.sha512(BLOB).digest(), algorithm="SHA2_512"))
+blob("algorithm in another case", "form", signed_blob(algorithm="sha2_256"))
+blob("algorithm as a number", "form", blob_with("messageSignature", "messageDigest", "algorithm", 1))
+blob("no algorithm", "form", blob_with("messageSignature", "messageDigest", "algorithm", None))
+blob("no digest", "form", blob_with("messageSignature", "messageDigest", "digest", None))
+blob("no messageDigest", "form", blob_with("messageSignature", "messageDigest", None))
+blob("messageDigest is null", "form", bare.replace(json.dumps(signed_blob()["messageSignature"]["messageDigest"], separators=(",", ":")), "null"))
+blob("digest one byte short", "form", signed_blob(claimed=hashlib.sha256(BLOB).digest()[:-1]))
+blob("digest in hex", "form", blob_with("messageSignature", "messageDigest", "digest", hashlib.sha256(BLOB).hexdigest()))
+blob("no signature", "untrusted", blob_with("messageSignature", "signature", None))
+blob("line break in the signature", "form", blob_with("messageSignature", "signature", b64(over(BLOB))[:8] + "\n" + b64(over(BLOB))[8:]))
+blob("no message signature", "form", blob_with("messageSignature", None))
+blob("a statement instead", "form", good)
+blob("both contents", "form", dict(signed_blob(), dsseEnvelope=good["dsseEnvelope"]))
+blob("no public key", "form", blob_with("verificationMaterial", {}))
+blob("a certificate beside the key", "form", signed_blob(certificate={"rawBytes": "MAA="}))
+blob("a certificate instead of a key", "form", blob_with("verificationMaterial", {"certificate": {"rawBytes": "MAA="}}))
+blob("media type v0.1", "form", blob_with("mediaType", "application/vnd.dev.sigstore.bundle+json;version=0.1"))
+blob("media type v0.4", "form", blob_with("mediaType", "application/vnd.dev.sigstore.bundle.v0.4+json"))
+blob("unknown key", "form", blob_with("note", "x"))
+blob("unknown key in the signature", "form", blob_with("messageSignature", "note", "x"))
+blob("duplicate signature", "form", bare.replace('"messageSignature":{', '"messageSignature":{"signature":"MAA=",'))
+blob("key in another case", "form", bare.replace('"signature"', '"Signature"'))
+blob("data after the end", "form", bare + "{}")
+blob("cut", "form", bare[:-1])
+blob("null", "form", "null")
+
 vectors = {
     "source": "tests/vectors/bundle/generate.py",
     "predicateType": TYPE,
@@ -257,7 +343,8 @@ vectors = {
         "id": "sha256:" + hashlib.sha256(spki(trusted, serialization.Encoding.DER)).hexdigest(),
     },
     "cases": cases,
+    "blob": {"content": BLOB.decode(), "cases": blobs},
     "refusedKeys": [{"name": name, "pem": text} for name, text in other.items()],
 }
 pathlib.Path(__file__).with_name("vectors.json").write_text(json.dumps(vectors, indent=1) + "\n")
-print(len(cases), "bundles,", len(other), "keys")
+print(len(cases), "bundles,", len(blobs), "blobs,", len(other), "keys")

@@ -188,7 +188,8 @@ def robust():
 
 def fedbuff():
     updates, tau = f32(6, D), [0, 1, 2, 5, 20, 3]
-    mean = sum(u.astype(np.float64) / np.sqrt(1 + t) for u, t in zip(updates, tau)) / len(tau)
+    thousandths = [np.floor(1000 / np.sqrt(1 + t)) for t in tau]  # whole ones, as the fabric has them
+    mean = sum(w / 1000 * u.astype(np.float64) for u, w in zip(updates, thousandths)) / len(tau)
     return {"updates": [listed(u) for u in updates], "staleness": tau, "mean": listed(mean)}
 
 
