@@ -58,6 +58,7 @@ unit: build ## the tests of the product's packages, without the race detector
 
 race: build ## all tests under the race detector, the development server's included
 	$(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=0 $(GO) test ./internal/hsm
 	$(GO) -C dev test -trimpath ./...
 
 lint: ## golangci-lint with the rules of .golangci.yml

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"go.temporal.io/sdk/activity"
+
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/policy"
@@ -237,7 +239,8 @@ func (p *Point) advance(ctx context.Context, tenant string, to recovery.Head) er
 // VerifyPoint says whether a point may be gone back to: it is the one of record,
 // the newest one has not been set back, every point from it to the newest is
 // signed and names the one before, and each item is what its digest says. It
-// returns what the regions must hold. Idempotent: it reads. Final:
+// returns what the regions must hold. Idempotent: it reads, and heartbeats for
+// each point and item. Final:
 // [contract.BadPlan] for a point that is none, [contract.BadPackage] for one
 // that does not verify.
 func (p *Point) VerifyPoint(ctx context.Context, in contract.VerifyPointInput) (contract.VerifiedPoint, error) {
@@ -288,6 +291,7 @@ func (p *Point) chain(ctx context.Context, in contract.VerifyPointInput) (recove
 			return first, permanent(contract.BadPackage, recovery.ErrChain)
 		}
 		for _, row := range rows {
+			activity.RecordHeartbeat(ctx, row.Sequence)
 			bundle, err := read(ctx, p.Blobs, row.Bundle.Digest)
 			if err != nil {
 				return first, err
@@ -318,7 +322,8 @@ func (p *Point) items(ctx context.Context, point recovery.Point) error {
 	wrong := func(what string, err error) error {
 		return permanent(contract.BadPackage, fmt.Errorf("%s: %w", what, err))
 	}
-	for _, m := range point.Models {
+	for i, m := range point.Models {
+		activity.RecordHeartbeat(ctx, i)
 		what := fmt.Sprintf("%s version %d", m.ID, m.Version)
 		registered, _, err := p.Versions.Version(ctx, point.Tenant, m.ID, m.Version)
 		if errors.Is(err, ErrNotFound) || err == nil && (registered.Package != m.Package || registered.Weights != m.Weights || registered.Bundle != m.Bundle || registered.Repository != m.Repository) {
@@ -335,7 +340,8 @@ func (p *Point) items(ctx context.Context, point recovery.Point) error {
 			return wrong(what, err)
 		}
 	}
-	for _, d := range point.Policies {
+	for i, d := range point.Policies {
+		activity.RecordHeartbeat(ctx, i)
 		if _, err := policyAt(ctx, p.Blobs, d); err != nil {
 			return err
 		}

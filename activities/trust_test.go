@@ -200,14 +200,14 @@ func TestWhatIsNotRenewed(t *testing.T) {
 		require.Len(t, w.History, versions+2, "only what the other one published")
 		require.NotContains(t, w.Steps, "key renewal/2")
 	})
-	for name, break_ := range map[string]func(s *activities.Snapshot, w *activitytest.World){
+	for name, spoil := range map[string]func(s *activities.Snapshot, w *activitytest.World){
 		"a signer that fails": func(s *activities.Snapshot, w *activitytest.World) { s.Signer = unable{w} },
 		"a store that fails":  func(s *activities.Snapshot, w *activitytest.World) { s.Snapshots = deaf{w} },
 	} {
 		t.Run("a fault is told: "+name, func(t *testing.T) {
 			w, _ := promotable(t)
 			s := snapshots(w)
-			break_(s, w)
+			spoil(s, w)
 			versions := len(w.History)
 			require.ErrorIs(t, s.Renew(t.Context()), errAway)
 			require.Len(t, w.History, versions)

@@ -37,7 +37,7 @@ func moving(v v1.ModelVersion, alias string, sequence int64, previous string) mo
 func (s *served) moveAlias(m modelpack.Move, pkg string, changes ...request) answer {
 	s.t.Helper()
 	bundle := apitest.Vouch(artifact.PredicateAlias, artifact.Digest(pkg), m)
-	return s.do("POST", "/models/m/aliases", v1.AliasMove{Version: int(m.Version), Bundle: string(bundle)}, append(changes, s.as("t1", "operator"))...)
+	return s.do("POST", "/models/m/aliases", v1.AliasMove{Version: m.Version, Bundle: string(bundle)}, append(changes, s.as("t1", "operator"))...)
 }
 
 func TestAnAliasMovesByASignedStatementAndNeverBack(t *testing.T) {

@@ -126,6 +126,18 @@ func (p *packaged) with(part, name string, value any) *packaged {
 	return p.set(part, text)
 }
 
+// simpleSigning is what cosign signs without the bundle format: its "simple signing"
+// payload. We read no such thing, so that no signature of A can stand for B.
+func simpleSigning(manifest artifact.Digest) []byte {
+	text, err := json.Marshal(map[string]any{"critical": map[string]any{
+		"identity": map[string]any{"docker-reference": "models/t1/m"}, "image": map[string]any{"docker-manifest-digest": manifest},
+		"type": "cosign container image signature"}, "optional": nil})
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
 // logged is the form of a log entry, with a promise that nobody made.
 func logged() []any {
 	return []any{map[string]any{
@@ -204,6 +216,19 @@ func TestSignaturesThatDoNotCountAreRefusedAtUpload(t *testing.T) {
 			other := sealing(t, packWith(t, "t1", safetensors(t), func(m map[string]any) { m["annotations"] = map[string]string{"a": "b"} }, nil), key)
 			return good(t).set("signature", other.part("signature"))
 		}, artifact.ErrSubject},
+		{"cosign's legacy signature, of this manifest", asIs, edited(func(p *packaged) { p.set("signature", simpleSigning(artifact.DigestOf(p.part("manifest")))) }), artifact.ErrBundle},
+		{"cosign's legacy signature, of another manifest", asIs, edited(func(p *packaged) { p.set("signature", simpleSigning(artifact.DigestOf([]byte("another")))) }), artifact.ErrBundle},
+		{"a bare signature over the manifest", asIs, edited(func(p *packaged) {
+			sum := sha256.Sum256(p.part("manifest"))
+			signature, err := key.Sign(rand.Reader, sum[:], crypto.SHA256)
+			require.NoError(t, err)
+			text, err := json.Marshal(map[string]any{"mediaType": artifact.MediaTypeBundle, "verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": "x"}},
+				"messageSignature": map[string]any{"messageDigest": map[string]any{"algorithm": "SHA2_256", "digest": sum[:]}, "signature": signature}})
+			require.NoError(t, err)
+			_, err = artifact.VerifyBlob([]*ecdsa.PublicKey{&key.PublicKey}, text, artifact.DigestOf(p.part("manifest")))
+			require.NoError(t, err, "good as what it is")
+			p.set("signature", text)
+		}), artifact.ErrBundle},
 		{"a log entry instead of a trusted key", asIs, func(t *testing.T) *packaged {
 			return by(stranger)(t).with("bundle", "tlogEntries", logged())
 		}, artifact.ErrUntrusted},

@@ -42,7 +42,7 @@ func owned(t *testing.T) *served {
 	ballot(s, "promote-1", apitest.Epoch, approval.Pending)
 	b := s.fabric.BallotRows["promote-1"]
 	b.Request.Action.Tenant = "b"
-	b.Votes = []approval.Vote{{Approver: "bob", Statement: artifact.DigestOf([]byte("w")), Bundle: artifact.DigestOf([]byte("w"))}}
+	b.Votes = []approval.Vote{{Approver: "bob", Statement: artifact.DigestOf([]byte("w")), Bundle: s.fabric.Keep("x", []byte("{}")).Digest}}
 	s.fabric.BallotRows["promote-1"] = b
 	s.fabric.Points = map[string][]api.RecoveryPoint{"b": {{Sequence: 1, Action: "recovery-1", Digest: artifact.DigestOf([]byte("{}")), Point: s.fabric.Keep("x", []byte("{}")), Bundle: s.fabric.Keep("x", []byte("{}")), At: apitest.Epoch}}}
 	s.fabric.TrialRows["b/m"] = []api.Trial{{Run: "run-1", Status: "completed"}}

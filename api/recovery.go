@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -157,34 +158,7 @@ func (s *Recovery) restore(c *gin.Context, k call) error {
 
 // changes is what going back to a point would change, for people.
 func (s *Recovery) changes(ctx context.Context, point recovery.Point, world routing.Snapshot) (promotion.Return, error) {
-	var out promotion.Return
-	now := map[string]routing.Route{}
-	for _, r := range world.Routes {
-		if r.Tenant == point.Tenant {
-			now[r.Model+" "+r.Environment+" "+strconv.Itoa(r.Version)] = r
-		}
-	}
-	where := func(version int, regions []string) string {
-		return fmt.Sprintf("version %d in %s", version, strings.Join(regions, ", "))
-	}
-	for _, r := range point.Routes {
-		key := r.Model + " " + r.Environment + " " + strconv.Itoa(r.Version)
-		old, there := now[key]
-		delete(now, key)
-		if there && slices.Equal(old.Regions, r.Regions) && slices.Equal(old.Callers, r.Callers) && old.Simulated == r.Simulated {
-			continue
-		}
-		before := "-"
-		if there {
-			before = where(old.Version, old.Regions)
-		}
-		out.Changes = append(out.Changes, promotion.Change{What: r.Environment + " of " + r.Model, From: before, To: where(r.Version, r.Regions)})
-	}
-	for _, r := range world.Routes { // in order; those that are left in now go
-		if old, goes := now[r.Model+" "+r.Environment+" "+strconv.Itoa(r.Version)]; goes && r.Tenant == point.Tenant {
-			out.Changes = append(out.Changes, promotion.Change{What: r.Environment + " of " + r.Model, From: where(old.Version, old.Regions), To: "-"})
-		}
-	}
+	out := promotion.Return{Changes: moved(point, world)}
 	for _, p := range point.Policies {
 		runs, ok := world.Policy(p.Region)
 		if !ok {
@@ -211,6 +185,54 @@ func (s *Recovery) changes(ctx context.Context, point recovery.Point, world rout
 		out.Changes = append(out.Changes, promotion.Change{What: "policy of " + p.Region, From: fmt.Sprintf("revision %d", runs.Revision), To: to})
 	}
 	return out, nil
+}
+
+// moved is what happens to the routes of each model and environment, in the
+// order of the point, and then of what goes.
+func moved(point recovery.Point, world routing.Snapshot) []promotion.Change {
+	now := make([]recovery.Route, 0, len(world.Routes))
+	for _, r := range world.Routes {
+		if r.Tenant == point.Tenant {
+			now = append(now, recovery.Route{Model: r.Model, Environment: r.Environment, Version: r.Version, Regions: r.Regions, Callers: r.Callers, Simulated: r.Simulated})
+		}
+	}
+	var out []promotion.Change
+	done := map[string]bool{}
+	for _, r := range slices.Concat(point.Routes, now) {
+		what := r.Environment + " of " + r.Model
+		if done[what] {
+			continue
+		}
+		done[what] = true
+		from, to := serves(now, r, false), serves(point.Routes, r, false)
+		if from == to { // then it is the callers
+			from, to = serves(now, r, true), serves(point.Routes, r, true)
+		}
+		if from != to {
+			out = append(out, promotion.Change{What: what, From: from, To: to})
+		}
+	}
+	return out
+}
+
+// serves says which versions of a route's model serve its environment, and
+// where; in full, also for whom.
+func serves(routes []recovery.Route, like recovery.Route, full bool) string {
+	var all []string
+	for _, r := range routes {
+		if r.Model != like.Model || r.Environment != like.Environment {
+			continue
+		}
+		text := fmt.Sprintf("version %d in %s", r.Version, strings.Join(r.Regions, ", "))
+		if full {
+			text += " for " + strings.Join(r.Callers, ", ")
+			if r.Simulated {
+				text += ", simulated"
+			}
+		}
+		all = append(all, text)
+	}
+	return cmp.Or(strings.Join(all, "; "), "-")
 }
 
 // apply starts what was planned for this point.

@@ -240,8 +240,10 @@ func (w *ranged) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// ReadFrom implements io.ReaderFrom with a buffer that suits content which is
-// hashed while it is read.
+// ReadFrom implements io.ReaderFrom. What is large is hashed beside being sent.
 func (w *ranged) ReadFrom(src io.Reader) (int64, error) {
-	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, make([]byte, 256<<10))
+	if part, ok := src.(*io.LimitedReader); ok && part.N <= pieceBytes {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	return readAhead(w, src)
 }

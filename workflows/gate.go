@@ -30,7 +30,7 @@ func ended(err error) decision {
 // people, they approved exactly its digest and it fits the world still. Nobody is
 // asked about a plan that first refuses. err is cancellation only.
 func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Plan) error) (contract.Checked, decision, error) {
-	checked, err := contract.CheckPlan.Execute(registry(ctx, "does the plan fit the world?"), in)
+	checked, err := contract.CheckPlan.Execute(look(ctx, "does the plan fit the world?"), in)
 	if canceled(ctx, err) {
 		return checked, decision{}, err
 	}
@@ -77,7 +77,7 @@ func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Pla
 	}
 
 	// Days may have passed: what was approved must still fit.
-	again, err := contract.CheckPlan.Execute(registry(ctx, "does it fit still?"), in)
+	again, err := contract.CheckPlan.Execute(look(ctx, "does it fit still?"), in)
 	if canceled(ctx, err) {
 		return checked, decision{}, err
 	}

@@ -23,6 +23,7 @@ const (
 	quickTimeout    = 15 * time.Second // one transaction
 	signTimeout     = 20 * time.Second // one signature
 	registryTimeout = time.Minute      // pushes and pulls of a package
+	lookTimeout     = 20 * time.Second // a manifest and what refers to it
 	computeTimeout  = 30 * time.Minute // sums over many updates, with heartbeats
 	computeBeat     = 15 * time.Second
 	waitBeat        = 15 * time.Second
@@ -42,6 +43,12 @@ func quick(ctx workflow.Context, summary string) workflow.Context {
 // registry is for calls to the OCI registry.
 func registry(ctx workflow.Context, summary string) workflow.Context {
 	return control(ctx, summary, registryTimeout)
+}
+
+// look is for a few short calls to the OCI registry. Nothing heartbeats in them,
+// so that this is how long the work of a killed worker waits.
+func look(ctx workflow.Context, summary string) workflow.Context {
+	return control(ctx, summary, lookTimeout)
 }
 
 // pushing is for a package on its way to the OCI registry: as long as it takes,

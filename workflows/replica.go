@@ -56,7 +56,7 @@ func replicate(ctx workflow.Context, in contract.ReplicaInput, out *contract.Rep
 		return err
 	}
 	out.Bundle = signed.Bundle
-	_, err = contract.AttachReplica.Execute(registry(ctx, "attach in "+in.Region), contract.AttachReplicaInput{
+	_, err = contract.AttachReplica.Execute(look(ctx, "attach in "+in.Region), contract.AttachReplicaInput{
 		ReplicaInput: in, Predicate: out.Inspected.Predicate, Bundle: signed.Bundle,
 	})
 	return err

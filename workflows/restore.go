@@ -163,7 +163,7 @@ func (r *restoring) point(ctx workflow.Context, plan promotion.Plan) (contract.V
 	if plan.Restore == nil {
 		return contract.VerifiedPoint{}, &failure{contract.BadPlan, "the plan names no recovery point"}
 	}
-	return contract.VerifyPoint.Execute(urgent(registry(ctx, "every item of the recovery point")), contract.VerifyPointInput{
+	return contract.VerifyPoint.Execute(urgent(bulk(ctx, "every item of the recovery point")), contract.VerifyPointInput{
 		Subject: r.in.Subject, Point: plan.Restore.Point, Sequence: plan.Restore.Sequence,
 	})
 }

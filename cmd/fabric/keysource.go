@@ -58,7 +58,7 @@ func (a *app) keySource(ctx context.Context, c config.Config) (cosign.Key, error
 
 func transitOptions(c config.Config) transit.Options {
 	address, token := c.Transit()
-	return transit.Options{Address: address, Token: token.Reveal(), Path: c.TransitPath, Name: c.TransitKey, Version: c.TransitVersion}
+	return transit.Options{Address: address, Token: token.Reveal(), CACert: c.VaultCACert, Namespace: c.VaultNamespace, Path: c.TransitPath, Name: c.TransitKey, Version: c.TransitVersion}
 }
 
 // signer returns what signs in the fabric's name.

@@ -17,7 +17,10 @@ import (
 // without what opens it.
 func TestWhereTheSigningKeyIs(t *testing.T) {
 	d := council(t)
-	away := httptest.NewServer(http.NotFoundHandler())
+	away := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { // as Vault answers
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = w.Write([]byte(`{"errors":[]}`))
+	}))
 	defer away.Close()
 	sealed := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer sealed.Close()

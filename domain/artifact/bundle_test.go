@@ -1,7 +1,6 @@
 package artifact_test
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -115,26 +114,6 @@ func TestStatementIdentity(t *testing.T) {
 		got, err := artifact.VerifyBundle(v.keys(t), []byte(c.Bundle), v.PredicateType, v.Subject)
 		require.NoError(t, err)
 		require.Equal(t, v.Statement, got.Statement, c.Name)
-	}
-}
-
-// A changed byte is found, wherever it is: nothing in a bundle but the hint
-// may be changed without a refusal.
-func TestEveryFlippedByteOfABundle(t *testing.T) {
-	v := readBundles(t)
-	good := []byte(v.Cases[0].Bundle)
-	hint := bytes.Index(good, []byte(`"hint":"`)) + len(`"hint":"`)
-	for i := range good {
-		for bit := range 8 {
-			flipped := bytes.Clone(good)
-			flipped[i] ^= 1 << bit
-			got, err := artifact.VerifyBundle(v.keys(t), flipped, v.PredicateType, v.Subject)
-			if i >= hint && i < hint+44 { // base64 of 32 bytes
-				require.True(t, err != nil || got.Statement == v.Statement)
-				continue
-			}
-			require.Error(t, err, "byte %d bit %d: %q", i, bit, flipped[i])
-		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package artifact_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"io"
 	"strings"
@@ -55,5 +56,27 @@ func TestLimit(t *testing.T) {
 		require.LessOrEqual(t, len(got), 3, "no byte beyond the limit is given away")
 		_, err = io.ReadAll(artifact.Limit(wrap(strings.NewReader("")), 0))
 		require.NoError(t, err)
+	}
+}
+
+func TestHashed(t *testing.T) {
+	begun := artifact.Expect(strings.NewReader("xabc"), artifact.DigestOf([]byte("xabc")))
+	_, err := io.ReadFull(begun, make([]byte, 1))
+	require.NoError(t, err)
+	tests := []struct {
+		name    string
+		content io.Reader
+	}{
+		{"any content", strings.NewReader("abc")},
+		{"what is compared already", artifact.Expect(strings.NewReader("abc"), abc)},
+		{"what was read of it, and not what was read before", begun},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			content, sum := artifact.Hashed(tt.content)
+			_, err := io.Copy(io.Discard, content)
+			require.NoError(t, err)
+			require.Equal(t, abc.Hex(), hex.EncodeToString(sum.Sum(nil)))
+		})
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/model"
 	"github.com/atom-fabric/fabric/domain/round"
 )
@@ -63,7 +62,7 @@ func TestStreamAnswersAsInMemory(t *testing.T) {
 		spoilt, err = weights.Encode()
 		require.NoError(t, err)
 		require.ErrorIs(t, again(spoilt, rows), round.ErrNotFinite)
-		short, err := artifact.Tensors(weights[1:]).Encode()
+		short, err := weights[1:].Encode()
 		require.NoError(t, err)
 		require.ErrorIs(t, again(short, rows), round.ErrTensors)
 	}

@@ -17,6 +17,8 @@ type Settings struct {
 	CosignKeyPath  string `env:"COSIGN_KEY_PATH" contract:"true" doc:"cosign private key; the public key is beside it with the suffix .pub; without it a generated development key, simulation, P2 BLOCKED"`
 	CosignPassword Secret `env:"COSIGN_PASSWORD" doc:"password of the cosign key"`
 	VaultToken     Secret `env:"VAULT_TOKEN" doc:"token for VAULT_ADDR that may read the transit key and sign with it"`
+	VaultCACert    string `env:"VAULT_CACERT" doc:"file with the authority that signed the certificate of VAULT_ADDR or BAO_ADDR; without it the machine's own authorities"`
+	VaultNamespace string `env:"VAULT_NAMESPACE" doc:"namespace of the transit engine, where the server has several"`
 	BaoAddr        string `env:"BAO_ADDR" doc:"OpenBao's name for VAULT_ADDR; give one of the two"`
 	BaoToken       Secret `env:"BAO_TOKEN" doc:"OpenBao's name for VAULT_TOKEN"`
 	TransitPath    string `env:"TRANSIT_SECRET_ENGINE_PATH" envDefault:"transit" doc:"where the transit engine is mounted"`

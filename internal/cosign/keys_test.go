@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -97,6 +98,8 @@ func TestLoadPrivateKeyRefuses(t *testing.T) {
 	require.NoError(t, err)
 	_, edwards, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
+	factors, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
 	costly := func() []byte { // 2^31 rounds would take terabytes
 		sealed["kdf"].(map[string]any)["params"].(map[string]any)["N"] = 1 << 31
 		body, err := json.Marshal(sealed)
@@ -125,6 +128,7 @@ func TestLoadPrivateKeyRefuses(t *testing.T) {
 		{"a password that would take years to check", costly(), 0o600, password, cosign.ErrPassword},
 		{"a key on P-384", seal(p384), 0o600, password, artifact.ErrKey},
 		{"an Ed25519 key", seal(edwards), 0o600, password, artifact.ErrKey},
+		{"an RSA key", seal(factors), 0o600, password, artifact.ErrKey},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

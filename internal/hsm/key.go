@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,8 +36,7 @@ func Open(uri, pin string) (*Key, error) {
 	}
 	key, err := find(l, session)
 	if err != nil {
-		session.Close()
-		return nil, err
+		return nil, errors.Join(err, session.Close())
 	}
 	return key, nil
 }
@@ -51,8 +51,7 @@ func Generate(uri, pin string) (*Key, error) {
 	}
 	key, err := generate(l, session)
 	if err != nil {
-		session.Close()
-		return nil, err
+		return nil, errors.Join(err, session.Close())
 	}
 	return key, nil
 }

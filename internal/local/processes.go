@@ -69,6 +69,7 @@ func (p Plan) signing() []string {
 		return []string{"COSIGN_KEY_PATH=" + p.Path("keys", "fabric.key"), p.password()}
 	}
 	env := []string{"COSIGN_KEY_PATH=" + c.CosignKeyPath, "VAULT_ADDR=" + c.VaultAddr, "VAULT_TOKEN=" + c.VaultToken.Reveal(),
+		"VAULT_CACERT=" + c.VaultCACert, "VAULT_NAMESPACE=" + c.VaultNamespace,
 		"BAO_ADDR=" + c.BaoAddr, "BAO_TOKEN=" + c.BaoToken.Reveal(), "TRANSIT_SECRET_ENGINE_PATH=" + c.TransitPath,
 		"FABRIC_TRANSIT_KEY=" + c.TransitKey, "FABRIC_TRANSIT_KEY_VERSION=" + strconv.Itoa(c.TransitVersion),
 		"FABRIC_PKCS11_URI=" + c.PKCS11URI, "COSIGN_PKCS11_PIN=" + c.PKCS11PIN.Reveal()}
@@ -147,7 +148,7 @@ func (p Plan) Workers() []supervise.Spec {
 	specs := []supervise.Spec{p.worker("worker-control", 0)}
 	for i, region := range p.Config.RegionNames() {
 		// A region's worker verifies with the public key and holds no private one.
-		env := append(noSigning(), "FABRIC_REGION="+region, "FEDERATION_TOKEN=", "FEDERATION_TOKEN_FILE=")
+		env := append(noSigning(), "FABRIC_NOTIFY_SECRET=", "FABRIC_REGION="+region, "FEDERATION_TOKEN=", "FEDERATION_TOKEN_FILE=")
 		specs = append(specs, p.worker("worker-"+region, 1+i, env...))
 	}
 	return specs
@@ -226,7 +227,10 @@ func (p Plan) fabric(name, command string, env ...string) supervise.Spec {
 		"RULES_ENGINE_URL=" + p.Config.RulesURL,
 		"PROM_URL=" + p.Config.PromURL,
 		"FABRIC_NOTIFY_URL=" + p.Config.NotifyURL,
+		"FABRIC_NOTIFY_SECRET=" + p.Config.NotifySecret.Reveal(),
+		"FABRIC_NOTIFY_LINK=" + p.Config.NotifyLink,
 		"FABRIC_PRIVACY_EPSILON=" + strconv.FormatFloat(p.Config.PrivacyEpsilon, 'g', -1, 64),
+		"FABRIC_MAX_UPLOAD_BYTES=" + strconv.FormatInt(p.Config.MaxUpload, 10),
 		"FABRIC_REGIONS=" + p.Config.Regions,
 		"FABRIC_ROUTER_URL=" + p.Service(offRouter),
 		"FABRIC_JWKS=" + p.Config.JWKS,

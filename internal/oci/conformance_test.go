@@ -53,7 +53,9 @@ func stockPackages(t *testing.T, s cosigntest.Stock, r *oci.Registry) {
 		require.NoError(t, err)
 		return bundle
 	}
-	at := func(d artifact.Digest) string { return strings.TrimPrefix(r.URL(), "http://") + "/" + repository + "@" + string(d) }
+	at := func(d artifact.Digest) string {
+		return strings.TrimPrefix(r.URL(), "http://") + "/" + repository + "@" + string(d)
+	}
 	attested := func(d artifact.Digest, predicateType string) error {
 		return s.Cosign(t, append(append([]string{"verify-attestation", "--key", "fabric.pub", "--type", predicateType}, s.VerifyingImages()...), at(d))...)
 	}

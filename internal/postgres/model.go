@@ -29,7 +29,7 @@ func (db *DB) Versions() Versions { return Versions{db} }
 
 const selectModel = `
 	select m.tenant, m.id, m.versions, m.created_at,
-		coalesce((select jsonb_object_agg(a.environment, a.number) from fabric.model_alias a where a.tenant = m.tenant and a.model = m.id), '{}')
+		coalesce((select jsonb_object_agg(a.environment, a.number) from fabric.model_alias a where a.tenant = m.tenant and a.model = m.id and a.number is not null), '{}')
 	from fabric.model m where `
 
 func scanModel(row pgx.CollectableRow) (api.Model, error) {

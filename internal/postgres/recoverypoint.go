@@ -181,8 +181,9 @@ func (tx *tenantTx) moveRestored(ctx context.Context, in contract.OutcomeInput) 
 	}
 	// What had no route at the point serves nothing now.
 	_, err := tx.Exec(ctx, `
-		delete from fabric.model_alias
-		where tenant = $1 and (model::text, environment) not in (select * from unnest($2::text[], $3::text[]))`, tx.tenant, models, environments)
+		update fabric.model_alias set number = null, action = $4, at = now()
+		where tenant = $1 and number is not null and (model::text, environment) not in (select * from unnest($2::text[], $3::text[]))`,
+		tx.tenant, models, environments, in.Action)
 	if err != nil {
 		return err
 	}

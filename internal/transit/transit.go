@@ -39,11 +39,13 @@ const patience = 10 * time.Second
 
 // Options say where the key is.
 type Options struct {
-	Address string // http(s)://host:port
-	Token   string
-	Path    string // of the engine; "transit" when empty
-	Name    string // of the key
-	Version int    // of the key; 0: the latest when it is opened, and that one from then on
+	Address   string // http(s)://host:port
+	Token     string
+	CACert    string // file with the authority of an https address; the machine's own when empty
+	Namespace string // of the engine; none when empty
+	Path      string // of the engine; "transit" when empty
+	Name      string // of the key
+	Version   int    // of the key; 0: the latest when it is opened, and that one from then on
 }
 
 // An Engine is one key of one engine, with all its versions.
@@ -81,11 +83,19 @@ func Connect(o Options) (*Engine, error) {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, config.Error)
 	}
 	config.Address, config.Timeout, config.MaxRetries = o.Address, patience, 2
+	if o.CACert != "" {
+		if err := config.ConfigureTLS(&api.TLSConfig{CACert: o.CACert}); err != nil {
+			return nil, fmt.Errorf("%w: authority %s: %w", ErrOptions, o.CACert, err)
+		}
+	}
 	client, err := api.NewClient(config)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
 	}
 	client.SetToken(o.Token)
+	if o.Namespace != "" {
+		client.SetNamespace(o.Namespace)
+	}
 	return &Engine{client: client, path: o.Path, name: o.Name}, nil
 }
 

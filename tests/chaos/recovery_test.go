@@ -31,7 +31,7 @@ func TestKillTheWayBack(t *testing.T) {
 	random := rand.New(rand.NewPCG(n, n))
 	s := harness.Up(t, harness.State(t), harness.FreeBase(t))
 	s.Consent(t)
-	lead := s.Lead(t)
+	lead, plane := s.Lead(t), s.Person(t, demo.Consortium, "router", "data-plane")
 	one := s.Enrol(t, lead, "vera", "owner")
 	two := s.Enrol(t, lead, "wim", "risk")
 	var killed time.Time
@@ -73,7 +73,7 @@ func TestKillTheWayBack(t *testing.T) {
 		action := promote(2, true)
 		confirmed(t, action)
 		struck(t, action.EndedAt)
-		serves(t, lead, 2)
+		serves(t, plane, 2)
 	})
 	t.Run("a rollback, which one person allows", func(t *testing.T) {
 		request := v1.RollbackRequest{Environment: "production"}
@@ -92,7 +92,7 @@ func TestKillTheWayBack(t *testing.T) {
 		})
 		confirmed(t, action)
 		struck(t, action.EndedAt)
-		serves(t, lead, 1)
+		serves(t, plane, 1)
 	})
 	confirmed(t, promote(2, false))
 	t.Run("a restore", func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestKillTheWayBack(t *testing.T) {
 		})
 		confirmed(t, action)
 		struck(t, action.EndedAt)
-		serves(t, lead, 1)
+		serves(t, plane, 1)
 	})
 	aliases, err := v1.Fetch[v1.AliasList](lead.ListAliases(t.Context(), demo.Model, &v1.ListAliasesParams{}))
 	require.NoError(t, err)
@@ -195,9 +195,9 @@ func confirmed(t *testing.T, action v1.Action) {
 }
 
 // serves checks that the data plane has one route of the model in production.
-func serves(t *testing.T, lead *v1.Client, version int) {
+func serves(t *testing.T, plane *v1.Client, version int) {
 	t.Helper()
-	signed, err := v1.Fetch[v1.SignedSnapshot](lead.GetSnapshot(t.Context(), &v1.GetSnapshotParams{}))
+	signed, err := v1.Fetch[v1.SignedSnapshot](plane.GetSnapshot(t.Context(), &v1.GetSnapshotParams{}))
 	require.NoError(t, err)
 	var shown struct {
 		Routes []struct {

@@ -89,6 +89,82 @@ func TestComposeVariablesAreOursAndItsCommandsExist(t *testing.T) {
 	}
 }
 
+// regions are those that the file deploys.
+var regions = []string{"eu", "us", "apac"}
+
+// Every process knows whose signature counts, by the policy and its pin; every
+// region has a witness that the others can ask, and a mirror.
+func TestComposeSharesWhatMustBeTheSame(t *testing.T) {
+	p, err := project(t, given(t)...)
+	require.NoError(t, err)
+	get := func(service, variable string) string {
+		value := p.Services[service].Environment[variable]
+		require.NotNil(t, value, "%s has no %s", service, variable)
+		require.NotEmpty(t, *value, "%s has no %s", service, variable)
+		return *value
+	}
+	for name, service := range p.Services {
+		if name == "migrate" || !slices.ContainsFunc([]string{"fabric:", "fabric-router:", "fabric-site:"}, func(image string) bool { return strings.HasPrefix(service.Image, image) }) {
+			continue
+		}
+		policy := get(name, "FABRIC_TRUST_POLICY")
+		require.NotEmpty(t, get(name, "FABRIC_TRUST_ROOT"))
+		require.True(t, mounts(service, filepath.Dir(policy)), "%s cannot read the policy after it was replaced: mount its folder", name)
+		require.True(t, mounts(service, "/var/lib/fabric"), "%s forgets what it has seen", name)
+	}
+	require.Equal(t, get("api", "FABRIC_LOG_KEY_PATH"), get("worker-control", "FABRIC_LOG_KEY_PATH"), "one log, one key")
+	for _, name := range []string{"api", "worker-control"} {
+		require.Contains(t, secrets(p.Services[name]), "log.key")
+	}
+	for _, region := range regions {
+		worker := "worker-" + region
+		require.Equal(t, "/run/secrets/log.pub", get(worker, "FABRIC_LOG_VERIFIER"))
+		require.Contains(t, secrets(p.Services[worker]), "log.pub")
+		require.Contains(t, secrets(p.Services[worker]), "snapshot.token", "the witness asks the gateway")
+		require.Equal(t, "http://api:9000", get(worker, "FABRIC_SNAPSHOT_URL"))
+		_, port, _ := strings.Cut(get(worker, "FABRIC_METRICS_LISTEN"), ":")
+		require.Contains(t, strings.Split(get(worker, "FABRIC_WITNESS_URL"), ","), region+"=http://"+worker+":"+port)
+		require.Contains(t, strings.Split(get(worker, "FABRIC_MIRRORS"), ","), region+"=http://mirror-"+region+":5000")
+		require.Contains(t, p.Services, "mirror-"+region)
+		for _, private := range []string{"cosign.key", "cosign.password", "log.key", "federation.token"} {
+			require.NotContains(t, secrets(p.Services[worker]), private, "a region signs nothing")
+		}
+		for _, variable := range []string{"COSIGN_KEY_PATH", "COSIGN_PASSWORD_FILE", "FABRIC_LOG_KEY_PATH", "FEDERATION_TOKEN_FILE"} {
+			require.NotContains(t, p.Services[worker].Environment, variable)
+		}
+	}
+	require.Equal(t, get("worker-control", "FABRIC_MIRRORS"), get("worker-eu", "FABRIC_MIRRORS"))
+	require.NotContains(t, secrets(p.Services["api"]), "cosign.password", "the API has no use for what opens the key")
+}
+
+// Every file under /run/secrets that a variable names is given to the service.
+func TestComposeGivesTheSecretsThatItNames(t *testing.T) {
+	p, err := project(t, given(t)...)
+	require.NoError(t, err)
+	for name, service := range p.Services {
+		for variable, value := range service.Environment {
+			if value == nil {
+				continue
+			}
+			if secret, ok := strings.CutPrefix(*value, "/run/secrets/"); ok {
+				require.Contains(t, secrets(service), secret, "service %s, %s", name, variable)
+			}
+		}
+	}
+}
+
+func mounts(s types.ServiceConfig, target string) bool {
+	return slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Target == target })
+}
+
+func secrets(s types.ServiceConfig) []string {
+	var names []string
+	for _, secret := range s.Secrets {
+		names = append(names, secret.Source)
+	}
+	return names
+}
+
 func TestComposeIsSafeToStart(t *testing.T) {
 	p, err := project(t, given(t)...)
 	require.NoError(t, err)

@@ -152,7 +152,7 @@ func (a *Agent) keepRest(o order, c *carry, wire compress.Wire) error {
 		w.CloseWithError(wire.WriteRest(w, c))
 	}()
 	err := a.id.records.seal(variateName(o), restSlot(c.slot), r)
-	r.Close()
+	err = errors.Join(err, r.Close())
 	<-done // nobody else reads the values any more
 	if err != nil {
 		return err

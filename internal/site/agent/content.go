@@ -129,4 +129,5 @@ func (c *coordinates) clip(bound float64) (norm float64, err error) {
 	return norm, err
 }
 
+// erase forgets what was read last, which is not masked.
 func (c *coordinates) erase() { clear(c.raw) }

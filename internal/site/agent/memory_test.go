@@ -20,7 +20,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/model"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -196,6 +195,6 @@ func TestMemoryIsForPiecesOfTheModel(t *testing.T) {
 		require.Equal(t, g.form.Spec.SizeBytes(), ask(g, 0, round.StageMask, inbox))
 		ask(g, 0, round.StageMask, inbox)
 		list := g.sent[fmt.Sprintf("%s %s", round.StageMask, g.sites[0].Site)]
-		require.Equal(t, v1.Digest(list[0].Update.Digest), v1.Digest(list[1].Update.Digest), "a restart sends the same")
+		require.Equal(t, list[0].Update.Digest, list[1].Update.Digest, "a restart sends the same")
 	}
 }

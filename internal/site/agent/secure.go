@@ -235,6 +235,9 @@ func (p *play) mask(inbox []byte) (secagg.Masked, *content, error) {
 	v := &vector{form: p.form, masks: p.masks}
 	forget := func() error {
 		v.erase()
+		if values, ok := in.Values.(*coordinates); ok {
+			values.erase()
+		}
 		return update.Close()
 	}
 	fail := func(err error) (secagg.Masked, *content, error) {
