@@ -91,7 +91,7 @@ func enveloped(t *testing.T, key crypto.Signer, payload []byte) []byte {
 	t.Helper()
 	pae := artifact.PAE(artifact.PayloadType, payload)
 	short, long := sha256.Sum256(pae), sha512.Sum384(pae)
-	digest, hash := short[:], crypto.Hash(crypto.SHA256)
+	digest, hash := short[:], crypto.SHA256
 	switch k := key.(type) {
 	case ed25519.PrivateKey:
 		digest, hash = pae, crypto.Hash(0)

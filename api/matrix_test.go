@@ -14,6 +14,7 @@ import (
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/recovery"
 )
 
 // owned fills a fabric with one of everything that tenant b has.
@@ -44,7 +45,10 @@ func owned(t *testing.T) *served {
 	b.Request.Action.Tenant = "b"
 	b.Votes = []approval.Vote{{Approver: "bob", Statement: artifact.DigestOf([]byte("w")), Bundle: s.fabric.Keep("x", []byte("{}")).Digest}}
 	s.fabric.BallotRows["promote-1"] = b
-	s.fabric.Points = map[string][]api.RecoveryPoint{"b": {{Sequence: 1, Action: "recovery-1", Digest: artifact.DigestOf([]byte("{}")), Point: s.fabric.Keep("x", []byte("{}")), Bundle: s.fabric.Keep("x", []byte("{}")), At: apitest.Epoch}}}
+	point := recovery.Point{Sequence: 1, Tenant: "b", At: apitest.Epoch, Snapshot: 7, Models: []recovery.Model{}, Aliases: []recovery.Alias{}, Routes: []recovery.Route{}, Policies: []recovery.Policy{}}
+	encoded, pointDigest, err := point.Encode()
+	require.NoError(t, err)
+	s.fabric.Points = map[string][]api.RecoveryPoint{"b": {{Sequence: 1, Action: "recovery-1", Digest: pointDigest, Point: s.fabric.Keep("x", encoded), Bundle: s.fabric.Keep("x", []byte("{}")), At: apitest.Epoch}}}
 	s.fabric.TrialRows["b/m"] = []api.Trial{{Run: "run-1", Status: "completed"}}
 	return s
 }

@@ -102,7 +102,7 @@ func (a *app) watchLog(c config.Config, t *telemetry.Telemetry) (*witness.Witnes
 		from = c.APIURL
 	}
 	return witness.New(witness.Options{
-		Region: c.Region, Verifier: *verifier, Log: witness.Gateway{URL: from, Token: config.Secret(c.SnapshotToken), Client: client},
+		Region: c.Region, Verifier: *verifier, Log: witness.Gateway{URL: from, Token: c.SnapshotToken, Client: client},
 		Peers: peers, Dir: absolute(c.StateDir, "witness-"+c.Region), Every: witnessEvery, Journal: t.Log, Registry: t.Registry, Now: time.Now,
 	})
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/pgserver"
 )
 
-// Exit statuses. They are documented in docs/cli.md and do not change.
+// Exit statuses. They are documented in docs/reference/exit-status.md and do not change.
 const (
 	exitOK          = 0
 	exitFailure     = 1
