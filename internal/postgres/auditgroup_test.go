@@ -130,9 +130,9 @@ func TestGivingUpInTheQueue(t *testing.T) {
 			defer mu.Unlock()
 			outcome[name] = err
 		})
-		require.Eventually(t, func() bool { g.mu.Lock(); defer g.mu.Unlock(); return len(g.waiting) == waiting }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { g.mu.Lock(); defer g.mu.Unlock(); return g.led && len(g.waiting) == waiting }, 10*time.Second, time.Millisecond)
 	}
-	add(t.Context(), "leader", 0)
+	add(t.Context(), "leader", 0) // leads, and is out of the queue
 	for i := range 6 {
 		c := t.Context()
 		if i%2 == 0 {
