@@ -34,6 +34,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/site"
 	"github.com/atom-fabric/fabric/internal/blob"
 	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/mirror"
 	"github.com/atom-fabric/fabric/internal/notify"
 	"github.com/atom-fabric/fabric/internal/oci"
 	"github.com/atom-fabric/fabric/internal/pgserver/pgtest"
@@ -127,11 +128,14 @@ func (l *load) work(t *testing.T) {
 	require.NoError(t, err)
 	inbox, err := notify.New(notify.Options{Path: filepath.Join(t.TempDir(), "inbox.jsonl")})
 	require.NoError(t, err)
+	mirrors, err := mirror.New(registry, []string{region}, nil)
+	require.NoError(t, err)
 	rounds := l.db.Rounds()
 	queues := []worker.Queue{
 		worker.Control{
 			Blobs: l.blobs, Rounds: rounds, Versions: l.db.Versions(), Snapshots: l.db.Snapshots(), Actions: l.db.Actions(), Dossiers: l.db.Dossiers(),
 			Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: true,
+			Mirrors: mirrors, Replicas: l.db.ModelReplicas(), Points: l.db.RecoveryPoints(), Heads: l.blobs,
 		}.Queue(),
 		worker.Signing{Blobs: l.blobs, Signer: signer}.Queue(),
 		worker.Region{Name: region, Blobs: l.blobs, Rounds: rounds, Verifier: verifier, Runtime: regional.New(nil, http.DefaultTransport)}.Queue(),
