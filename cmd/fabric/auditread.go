@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -50,7 +49,7 @@ func (c *caller) newest(ctx context.Context, log *audit.Verifier) (audit.Checkpo
 		return audit.Checkpoint{}, "", err
 	}
 	point := audit.Checkpoint{Origin: told.Origin, Size: told.Size}
-	if point.Root, err = hashOf(told.Root); err != nil {
+	if point.Root, err = audit.HashOf(artifact.Digest(told.Root)); err != nil {
 		return point, "", fmt.Errorf("%w: the checkpoint: %w", ErrChain, err)
 	}
 	if log == nil {
@@ -86,7 +85,7 @@ func (c *caller) rebuild(ctx context.Context, log *audit.Verifier) (auditCheck, 
 		return check, err
 	}
 	root := tiler.Tree.Root()
-	check.Root = artifact.Digest("sha256:" + hex.EncodeToString(root[:]))
+	check.Root = root.Digest()
 	if root != point.Root {
 		where := c.locate(ctx, append(tiles, tiler.Partial()...))
 		return check, fmt.Errorf("%w: the leaves give root %s, the checkpoint of %d leaves says %s: %s", ErrChain, root, point.Size, point.Root, where)
@@ -198,7 +197,7 @@ func (c *caller) proveLeaf(ctx context.Context, log *audit.Verifier, index int64
 	}
 	proof := audit.Transcript{Index: index, Note: note}
 	for _, text := range told.Hashes {
-		h, err := hashOf(text)
+		h, err := audit.HashOf(artifact.Digest(text))
 		if err != nil {
 			return proof, nil, fmt.Errorf("%w: the proof of leaf %d: %w", ErrChain, index, err)
 		}
@@ -223,7 +222,7 @@ func (c *caller) proveLeaf(ctx context.Context, log *audit.Verifier, index int64
 
 // leafHash hashes a leaf's own bytes where they are shown, and compares.
 func leafHash(item v1.Leaf) (audit.Hash, error) {
-	told, err := hashOf(item.Hash)
+	told, err := audit.HashOf(artifact.Digest(item.Hash))
 	if err != nil {
 		return told, fmt.Errorf("%w: leaf %d: %w", ErrChain, item.Index, err)
 	}
@@ -245,16 +244,6 @@ func compact(text json.RawMessage) ([]byte, error) {
 	var b bytes.Buffer
 	err := json.Compact(&b, text)
 	return b.Bytes(), err
-}
-
-func hashOf(digest string) (audit.Hash, error) {
-	var h audit.Hash
-	decoded, err := hex.DecodeString(artifact.Digest(digest).Hex())
-	if err != nil || len(decoded) != len(h) {
-		return h, fmt.Errorf("%q is no hash", digest)
-	}
-	copy(h[:], decoded)
-	return h, nil
 }
 
 // missing says that a file which was named is not there.

@@ -62,6 +62,9 @@ func newVerify(a *app) *cobra.Command {
 }
 
 func showLinks(w *tabwriter.Writer, links []evidence.Link) {
+	if len(links) == 0 {
+		return
+	}
 	fmt.Fprintln(w, "LINK\tWHICH\tVERIFIED BY")
 	for _, l := range links {
 		fmt.Fprintf(w, "%s\t%s\t%s\n", l.What, l.Which, l.Evidence)

@@ -3,7 +3,6 @@ package main
 import (
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
@@ -76,5 +75,5 @@ func digestOfFile(path string) (artifact.Digest, error) {
 	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, file, make([]byte, 256<<10)); err != nil {
 		return "", err
 	}
-	return artifact.ParseDigest("sha256:" + hex.EncodeToString(sum.Sum(nil)))
+	return artifact.Summed(sum), nil
 }

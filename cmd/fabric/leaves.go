@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 )
 
@@ -50,13 +51,13 @@ func (c *caller) inclusion(ctx context.Context, l numbered) string {
 	if err != nil {
 		return "NOT PROVEN: " + err.Error()
 	}
-	root, err := hashOf(proof.Root)
+	root, err := audit.HashOf(artifact.Digest(proof.Root))
 	if err != nil {
 		return "NOT PROVEN: " + err.Error()
 	}
 	path := make([]audit.Hash, len(proof.Hashes))
 	for i, h := range proof.Hashes {
-		if path[i], err = hashOf(h); err != nil {
+		if path[i], err = audit.HashOf(artifact.Digest(h)); err != nil {
 			return "NOT PROVEN: " + err.Error()
 		}
 	}

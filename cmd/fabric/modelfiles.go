@@ -2,7 +2,6 @@ package main
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,7 +160,7 @@ func sum(path, mediaType string, show *progress) (artifact.Descriptor, error) {
 	if err != nil {
 		return artifact.Descriptor{}, fmt.Errorf("%s: %w", path, err)
 	}
-	return artifact.Descriptor{Digest: artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))), SizeBytes: n, MediaType: mediaType}, nil
+	return artifact.Descriptor{Digest: artifact.Summed(hash), SizeBytes: n, MediaType: mediaType}, nil
 }
 
 // aliasOf splits MODEL, MODEL:VERSION or MODEL@ALIAS.

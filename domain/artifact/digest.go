@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"strings"
 )
 
@@ -25,6 +26,9 @@ func DigestOf(content []byte) Digest {
 	sum := sha256.Sum256(content)
 	return Digest("sha256:" + hex.EncodeToString(sum[:]))
 }
+
+// Summed returns the digest that a running SHA-256 has come to.
+func Summed(sum hash.Hash) Digest { return Digest("sha256:" + hex.EncodeToString(sum.Sum(nil))) }
 
 // ParseDigest returns s as a digest, or [ErrDigest].
 func ParseDigest(s string) (Digest, error) {

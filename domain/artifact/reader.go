@@ -2,7 +2,6 @@ package artifact
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -43,7 +42,7 @@ func (e *expecting) Read(p []byte) (int, error) {
 	if !errors.Is(err, io.EOF) {
 		return n, err
 	}
-	if got := Digest("sha256:" + hex.EncodeToString(e.hash.Sum(nil))); got != e.want {
+	if got := Summed(e.hash); got != e.want {
 		return n, fmt.Errorf("%s instead of %s: %w", got.Short(), e.want.Short(), ErrContent)
 	}
 	return n, io.EOF

@@ -3,11 +3,14 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"math/bits"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
-// ErrHash says that a text is not the base64 of 32 bytes.
+// ErrHash says that a text is not the base64, or the digest, of 32 bytes.
 var ErrHash = errors.New("not a hash")
 
 // A Hash is a node of the tree.
@@ -27,6 +30,23 @@ func (h *Hash) UnmarshalText(text []byte) error {
 	}
 	*h = Hash(raw)
 	return nil
+}
+
+// HashOf returns the hash that a digest names. Errors: [ErrHash].
+func HashOf(d artifact.Digest) (Hash, error) {
+	if _, err := artifact.ParseDigest(string(d)); err != nil {
+		return Hash{}, ErrHash
+	}
+	raw, err := hex.DecodeString(d.Hex())
+	if err != nil {
+		return Hash{}, ErrHash
+	}
+	return Hash(raw), nil
+}
+
+// Digest names the hash as a digest.
+func (h Hash) Digest() artifact.Digest {
+	return artifact.Digest("sha256:" + hex.EncodeToString(h[:]))
 }
 
 // LeafHash returns SHA-256(0x00 || body): RFC 6962 section 2.1. The prefix

@@ -8,9 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // vectors of other implementations; each file names its source.
@@ -228,4 +231,18 @@ func TestHashText(t *testing.T) {
 	raw, err := base64.StdEncoding.DecodeString(EmptyRoot().String())
 	require.NoError(t, err)
 	require.Len(t, raw, sha256.Size)
+}
+
+// A hash travels as the digest of the OCI form too, and in no other form.
+func TestHashOf(t *testing.T) {
+	h := LeafHash([]byte("x"))
+	back, err := HashOf(h.Digest())
+	require.NoError(t, err)
+	require.Equal(t, h, back)
+	text := h.Digest()
+	require.Equal(t, artifact.Digest("sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"), EmptyRoot().Digest())
+	for _, bad := range []artifact.Digest{"", text[7:], text[:70], text + "0", artifact.Digest(strings.ToUpper(string(text))), "md5:" + text[7:]} {
+		_, err := HashOf(bad)
+		require.ErrorIs(t, err, ErrHash, "%q", bad)
+	}
 }

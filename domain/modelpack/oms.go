@@ -67,7 +67,7 @@ func Root(files []File) artifact.Digest {
 		}
 		sum.Write(raw)
 	}
-	return artifact.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))
+	return artifact.Summed(sum)
 }
 
 // FilesStatement returns the statement of OpenSSF Model Signing over files.

@@ -50,7 +50,7 @@ type chosen struct {
 	all       Values
 	dim, sent int
 	of        []uint32 // the coordinates that are sent; nil for all
-	count     int      // where the count is, -1 for nowhere
+	count     int      // index of the coordinate that counts; -1 when the norm does not adapt
 	half      float32
 	window    []float32
 }

@@ -3,7 +3,6 @@ package blob
 import (
 	"bufio"
 	"context"
-	"encoding/hex"
 	"io"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
@@ -24,7 +23,7 @@ func copied(ctx context.Context, to io.Writer, mediaType string, content io.Read
 	if err != nil {
 		return artifact.Descriptor{}, err
 	}
-	digest := artifact.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))
+	digest := artifact.Summed(sum)
 	return artifact.Descriptor{Digest: digest, SizeBytes: size, MediaType: mediaType}, nil
 }
 

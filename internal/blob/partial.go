@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
@@ -217,7 +216,7 @@ func (s *Spool) finish(ctx context.Context, u api.Upload, t *ticket) (int64, err
 	if err != nil {
 		return 0, t.write(record{Total: t.Total})
 	}
-	if got := artifact.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil))); got != u.Digest {
+	if got := artifact.Summed(sum); got != u.Digest {
 		return 0, errors.Join(fmt.Errorf("%s came: %w", got.Short(), artifact.ErrContent), s.discard(t))
 	}
 	data, err := os.OpenFile(s.path(u)+".data", os.O_RDWR, 0)

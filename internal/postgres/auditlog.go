@@ -30,7 +30,7 @@ func (a AuditLog) Leaves(ctx context.Context, from int64, limit int) ([]api.Audi
 		var e api.AuditEntry
 		err := row.Scan(&e.Index, &e.Tenant, &e.Leaf)
 		hash := audit.LeafHash(e.Leaf)
-		e.Hash = digestOf(hash[:])
+		e.Hash = hash.Digest()
 		return e, err
 	})
 	return entries, fault(err)
@@ -62,7 +62,7 @@ func (a AuditLog) Proof(ctx context.Context, index, size int64) (api.AuditProof,
 	if err != nil {
 		return api.AuditProof{}, fault(err)
 	}
-	return api.AuditProof{Index: index, Size: size, Hash: digestOf(leaf[0][:]), Root: digestOf(root[:]), Hashes: digests(proof)}, nil
+	return api.AuditProof{Index: index, Size: size, Hash: leaf[0].Digest(), Root: root.Digest(), Hashes: digests(proof)}, nil
 }
 
 // Consistency returns the proof that the tree of size leaves begins with the
@@ -86,7 +86,7 @@ func (a AuditLog) Consistency(ctx context.Context, old, size int64) (api.AuditSt
 	if err != nil {
 		return api.AuditStep{}, fault(err)
 	}
-	return api.AuditStep{From: old, To: size, FromRoot: digestOf(step.Root[:]), ToRoot: digestOf(root[:]), Hashes: digests(step.Hashes)}, nil
+	return api.AuditStep{From: old, To: size, FromRoot: step.Root.Digest(), ToRoot: root.Digest(), Hashes: digests(step.Hashes)}, nil
 }
 
 // step is how the tree of size leaves extends that of old.
@@ -157,7 +157,7 @@ func (a AuditLog) nodes(ctx context.Context, places []audit.Place) ([]audit.Hash
 func digests(hashes []audit.Hash) []artifact.Digest {
 	out := make([]artifact.Digest, len(hashes))
 	for i := range hashes {
-		out[i] = digestOf(hashes[i][:])
+		out[i] = hashes[i].Digest()
 	}
 	return out
 }

@@ -47,7 +47,7 @@ func (a AuditLog) Checkpoint(ctx context.Context) (api.AuditCheckpoint, error) {
 	if err := a.follows(ctx, head.tree, point); err != nil {
 		return api.AuditCheckpoint{}, fault(err)
 	}
-	return api.AuditCheckpoint{Origin: point.Origin, Size: point.Size, Root: digestOf(point.Root[:]), Note: head.note}, nil
+	return api.AuditCheckpoint{Origin: point.Origin, Size: point.Size, Root: point.Root.Digest(), Note: head.note}, nil
 }
 
 // Check says whether the log can be shown: the health check.

@@ -154,5 +154,5 @@ func compareNodes(ctx context.Context, tx pgx.Tx, nodes []audit.Node) error {
 
 func rootDigest(t audit.Tree) artifact.Digest {
 	root := t.Root()
-	return digestOf(root[:])
+	return root.Digest()
 }

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -185,5 +184,5 @@ func readDigest(from io.Reader, want artifact.Digest, limit int64) ([]byte, erro
 }
 
 func digest(sum hash.Hash) artifact.Digest {
-	return artifact.Digest("sha256:" + hex.EncodeToString(sum.Sum(nil)))
+	return artifact.Summed(sum)
 }

@@ -2,7 +2,6 @@ package witness
 
 import (
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -51,12 +50,12 @@ func (g Gateway) Step(ctx context.Context, from, to int64) (audit.Step, error) {
 		return audit.Step{}, ErrAnswer
 	}
 	step := audit.Step{Hashes: make([]audit.Hash, len(said.Hashes))}
-	if step.Root, err = hashOf(said.FromRoot); err != nil {
-		return audit.Step{}, err
+	if step.Root, err = audit.HashOf(said.FromRoot); err != nil {
+		return audit.Step{}, fmt.Errorf("%w: %w", ErrAnswer, err)
 	}
 	for i, d := range said.Hashes {
-		if step.Hashes[i], err = hashOf(d); err != nil {
-			return audit.Step{}, err
+		if step.Hashes[i], err = audit.HashOf(d); err != nil {
+			return audit.Step{}, fmt.Errorf("%w: %w", ErrAnswer, err)
 		}
 	}
 	return step, nil
@@ -128,12 +127,4 @@ func answered(err error, status int) error {
 		return fmt.Errorf("%w: status %d", ErrUnreachable, status)
 	}
 	return err
-}
-
-func hashOf(d artifact.Digest) (audit.Hash, error) {
-	raw, err := hex.DecodeString(d.Hex())
-	if err != nil || len(raw) != len(audit.Hash{}) {
-		return audit.Hash{}, ErrAnswer
-	}
-	return audit.Hash(raw), nil
 }

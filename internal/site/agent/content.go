@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -54,7 +53,7 @@ func digestOf(src io.ReaderAt, size int64) (artifact.Digest, error) {
 	if err == nil && n < size {
 		err = io.ErrUnexpectedEOF
 	}
-	return artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))), err
+	return artifact.Summed(hash), err
 }
 
 // copied is how much of a content is in memory when it is read from its start

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +91,7 @@ func (a *Agent) save(ctx context.Context, d artifact.Descriptor, limit int64) (p
 				return err
 			}
 		}
-		if kept == d.SizeBytes && artifact.Digest("sha256:"+hex.EncodeToString(hash.Sum(nil))) == d.Digest {
+		if kept == d.SizeBytes && artifact.Summed(hash) == d.Digest {
 			return nil
 		}
 		return errors.Join(ErrContent, again())

@@ -12,7 +12,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -178,7 +177,7 @@ func collect(folder string, job Job) (result Result, err error) {
 		return Result{}, err
 	}
 	result.Update = file
-	result.Written = artifact.Descriptor{Digest: artifact.Digest("sha256:" + hex.EncodeToString(hash.Sum(nil))), SizeBytes: size, MediaType: artifact.MediaTypeWeights}
+	result.Written = artifact.Descriptor{Digest: artifact.Summed(hash), SizeBytes: size, MediaType: artifact.MediaTypeWeights}
 	text, err := read(root, metricsFile, maxMetrics)
 	if err != nil {
 		return Result{}, err
