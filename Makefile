@@ -82,7 +82,7 @@ chaos: build ## kill each process in the middle of a round, at every stage, and 
 	$(GO) test -tags chaos -count=1 -timeout 120m -parallel 4 -v ./tests/chaos/...
 
 bench: build ## the figures of reports/bench
-	FABRIC_BENCH=1 $(GO) test -tags bench -count=1 -timeout 3h -v ./tests/load/... ./tests/simulation/... ./internal/postgres
+	FABRIC_BENCH=1 $(GO) test -tags bench -p 1 -count=1 -timeout 3h -v ./tests/load/... ./tests/simulation/... ./internal/postgres
 
 reports: build ## run the tests and the system, and write reports/
 	mkdir -p .fabric
