@@ -18,6 +18,7 @@ import (
 // simulateOptions are what a caller says; shares become basis points.
 type simulateOptions struct {
 	data, trainer, out   string
+	study                string
 	set                  simulate.Settings
 	secure               bool
 	sample, over, target float64
@@ -85,7 +86,8 @@ func newSimulate(a *app) *cobra.Command {
 	f.Float64Var(&o.set.Adversaries, "adversaries", 0, "share of the sites that lie")
 	f.StringVar(&o.set.Attack, "attack", "", "sign-flip, scale or noise")
 	f.Float64Var(&o.set.Strength, "strength", 0, "of the attack (default: 1 for sign-flip, 10 for the others)")
-	f.StringVar(&o.out, "out", "", "folder to write the table, the CSV and the plots to")
+	f.StringVar(&o.out, "out", "", "folder to write the table, the CSV and the plots to, or the trials of a study")
+	f.StringVar(&o.study, "study", "", "tune: run the trials of the study in this JSON file, and show the best (docs/reference/study.md)")
 	return cmd
 }
 
@@ -111,6 +113,9 @@ func (a *app) simulate(ctx context.Context, o simulateOptions) error {
 	var err error
 	if set.Data, err = simulate.Load(o.data, set.Params.Seed); err != nil {
 		return usage(err)
+	}
+	if o.study != "" {
+		return a.study(ctx, o.study, o.out, set)
 	}
 	began := time.Now()
 	result, err := simulate.Run(ctx, set)

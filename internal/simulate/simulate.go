@@ -46,6 +46,8 @@ type Settings struct {
 	Attack      string       `json:"attack,omitempty"`
 	Strength    float64      `json:"strength,omitempty"`
 	Params      round.Params `json:"params"`
+
+	Halt func(Round) string `json:"-"` // asked after each train round, if any: why the run stops there, or ""
 }
 
 // A Round is what one round came to. All times are virtual.
@@ -233,7 +235,11 @@ func (s *simulation) rounds(ctx context.Context, first int) error {
 		}
 		m := round.Metrics{Evaluated: r.Evaluated, Correct: r.Correct, LossMicros: r.LossMicros}
 		sofar = sofar.After(m)
-		if why := s.set.Params.Converged(m, sofar); why != "" {
+		why := s.set.Params.Converged(m, sofar)
+		if why == "" && s.set.Halt != nil {
+			why = s.set.Halt(r)
+		}
+		if why != "" {
 			s.result.Status, s.result.Cause = "stopped", why
 			return nil
 		}
