@@ -2,9 +2,9 @@
 // differently: a name that occurs twice in an object, also in another case or
 // another escaping, text after the value, invalid UTF-8, bottomless nesting.
 //
-// It scans once and leaves values as the bytes that they are, for requests
-// whose larger part is passed on unread. Our own documents are decoded against
-// their types by artifact.DecodeStrict instead.
+// It reads a text once and leaves values as the bytes that they are, for
+// requests whose larger part is passed on unread. Our own documents are decoded
+// against their types by artifact.DecodeStrict instead.
 //
 // Invariant: what passes means the same to every parser of RFC 8259, so the
 // part that was checked is the part that is used. No error holds a value of
@@ -15,9 +15,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -43,8 +43,14 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("json at %q: %v", e.Pointer, e.Err) }
 func (e *Error) Unwrap() error { return e.Err }
 
-// A Member is a name of an object with its value as it was written. Value
-// shares the memory of the text.
+// At returns an [*Error] at a member of the whole text.
+func At(name string, err error) *Error { return &Error{Pointer: "/" + escape(name), Err: err} }
+
+// A Field is a member of an object: its name without quotes and escapes, and
+// its value as it was written. Both share the memory of the text where they can.
+type Field struct{ Name, Value []byte }
+
+// A Member is a [Field] with its name as a string.
 type Member struct {
 	Name  string
 	Value json.RawMessage
@@ -52,13 +58,27 @@ type Member struct {
 
 // Check returns nil if raw is one JSON value that passes, else an [*Error].
 func Check(raw []byte) error {
-	_, err := scan(raw, false)
+	_, err := scan(raw, nil, false)
 	return err
 }
 
-// Object checks raw at every depth and returns the members of the object that
-// it is, in order. Names are compared by the caller, exactly.
-func Object(raw []byte) ([]Member, error) { return scan(raw, true) }
+// Fields checks raw at every depth and appends the members of the object that
+// it is, in order, to out. Names are compared by the caller, exactly.
+func Fields(out []Field, raw []byte) ([]Field, error) { return scan(raw, out, true) }
+
+// Object is [Fields] with names as strings.
+func Object(raw []byte) ([]Member, error) {
+	var room [8]Field
+	fields, err := Fields(room[:0], raw)
+	if err != nil {
+		return nil, err
+	}
+	members := make([]Member, len(fields))
+	for i, f := range fields {
+		members[i] = Member{string(f.Name), json.RawMessage(f.Value)}
+	}
+	return members, nil
+}
 
 // Decode checks raw and decodes it into a struct of which it may name only
 // known fields, and these in their exact case.
@@ -92,43 +112,67 @@ func wanted(into any) string {
 	return "of the right type"
 }
 
-func scan(raw []byte, collect bool) ([]Member, error) {
+func scan(raw []byte, out []Field, collect bool) ([]Field, error) {
+	s := scanner{raw: raw, out: out, collect: collect}
+	s.space()
+	if collect && s.peek() != '{' {
+		if err := Check(raw); err != nil {
+			return nil, err
+		}
+		return nil, &Error{Err: ErrNotObject}
+	}
+	err := s.value(0)
+	if s.space(); err == nil && s.at < len(raw) {
+		err = ErrSyntax
+	}
+	if err == nil {
+		return s.out, nil
+	}
+	// The slower questions are asked of what is refused anyway: which fault
+	// comes first, and where it is.
 	switch {
 	case !utf8.Valid(raw):
 		return nil, &Error{Err: ErrEncoding}
 	case !json.Valid(raw):
 		return nil, &Error{Err: ErrSyntax}
 	}
-	s := scanner{raw: raw}
-	s.space()
-	if !collect {
-		return nil, s.value(0)
-	}
-	if s.raw[s.at] != '{' {
-		return nil, &Error{Err: ErrNotObject}
-	}
-	s.collect = true
-	err := s.object(0)
-	return s.members, err
+	return nil, &Error{Pointer: s.pointer(), Err: err}
 }
 
-// A scanner walks text that json.Valid has accepted, so it checks names and
-// depth only and cannot run past the end.
+// A scanner reads a text from front to back.
 type scanner struct {
 	raw     []byte
 	at      int
-	path    []string
+	trail   []step // from a fault to the top, made when there is one
 	collect bool
-	members []Member
+	out     []Field
 }
 
-func (s *scanner) fail(err error) error {
-	var pointer strings.Builder
-	for _, step := range s.path {
-		pointer.WriteByte('/')
-		pointer.WriteString(escape(step))
+// A step is a name, or the index of an element where there is none.
+type step struct {
+	name  []byte
+	index int
+}
+
+func (s *scanner) pointer() string {
+	var out strings.Builder
+	for _, at := range slices.Backward(s.trail) {
+		out.WriteByte('/')
+		if at.name == nil {
+			out.WriteString(strconv.Itoa(at.index))
+		} else {
+			out.WriteString(escape(string(at.name)))
+		}
 	}
-	return &Error{Pointer: pointer.String(), Err: err}
+	return out.String()
+}
+
+// peek returns the next byte, or 0 at the end: no JSON begins with it.
+func (s *scanner) peek() byte {
+	if s.at < len(s.raw) {
+		return s.raw[s.at]
+	}
+	return 0
 }
 
 func (s *scanner) space() {
@@ -138,115 +182,186 @@ func (s *scanner) space() {
 }
 
 func (s *scanner) value(depth int) error {
-	switch s.raw[s.at] {
-	case '{':
+	switch c := s.peek(); {
+	case c == '{':
 		return s.object(depth)
-	case '[':
+	case c == '[':
 		return s.array(depth)
-	case '"':
-		s.text()
-	default:
-		for s.at < len(s.raw) && !strings.ContainsRune(" \n\t\r,]}", rune(s.raw[s.at])) {
+	case c == '"':
+		_, _, err := s.text()
+		return err
+	case c == 't':
+		return s.word("true")
+	case c == 'f':
+		return s.word("false")
+	case c == 'n':
+		return s.word("null")
+	}
+	return s.number()
+}
+
+func (s *scanner) word(w string) error {
+	if len(s.raw)-s.at < len(w) || string(s.raw[s.at:s.at+len(w)]) != w {
+		return ErrSyntax
+	}
+	s.at += len(w)
+	return nil
+}
+
+// number reads the grammar of RFC 8259, section 6.
+func (s *scanner) number() error {
+	if s.peek() == '-' {
+		s.at++
+	}
+	if s.peek() == '0' {
+		s.at++
+	} else if !s.digits() {
+		return ErrSyntax
+	}
+	if s.peek() == '.' {
+		if s.at++; !s.digits() {
+			return ErrSyntax
+		}
+	}
+	if c := s.peek(); c == 'e' || c == 'E' {
+		s.at++
+		if c := s.peek(); c == '+' || c == '-' {
 			s.at++
+		}
+		if !s.digits() {
+			return ErrSyntax
 		}
 	}
 	return nil
 }
 
+// run steps over numbers that each have a comma behind them, as far as they are
+// of the plainest form, and returns how many. What it stops at is read again.
+func (s *scanner) run() (count int) {
+	raw, at := s.raw, s.at
+	for {
+		if at < len(raw) && raw[at] == '-' {
+			at++
+		}
+		if at < len(raw) && raw[at] == '0' {
+			at++
+		} else if at = past(raw, at); at < 0 {
+			return count
+		}
+		if at < len(raw) && raw[at] == '.' {
+			if at = past(raw, at+1); at < 0 {
+				return count
+			}
+		}
+		if at >= len(raw) || raw[at] != ',' {
+			return count
+		}
+		for at++; at < len(raw) && raw[at] == ' '; at++ {
+			continue
+		}
+		s.at = at
+		count++
+	}
+}
+
+// past returns the end of digits that begin at a place, -1 if there are none.
+func past(raw []byte, at int) int {
+	from := at
+	for at < len(raw) && raw[at]-'0' <= 9 {
+		at++
+	}
+	if at == from {
+		return -1
+	}
+	return at
+}
+
+func (s *scanner) digits() bool {
+	at := past(s.raw, s.at)
+	s.at = max(s.at, at)
+	return at >= 0
+}
+
 func (s *scanner) object(depth int) error {
 	if depth == maxDepth {
-		return s.fail(ErrDepth)
+		return ErrDepth
 	}
 	top := s.collect && depth == 0
-	seen := make(map[string]struct{}, 8)
+	seen := names{}
 	s.at++ // {
-	for s.space(); s.raw[s.at] != '}'; s.space() {
-		if s.raw[s.at] == ',' {
-			s.at++
-			s.space()
-		}
-		name := unquote(s.text())
-		folded := fold(name)
-		s.path = append(s.path, name)
-		if _, twice := seen[folded]; twice {
-			return s.fail(ErrDuplicate)
-		}
-		seen[folded] = struct{}{}
+	for first := true; ; first = false {
 		s.space()
-		s.at++ // :
+		if s.peek() == '}' && first {
+			break
+		}
+		if s.peek() != '"' {
+			return ErrSyntax
+		}
+		quoted, plain, err := s.text()
+		if err != nil {
+			return err
+		}
+		name := quoted[1 : len(quoted)-1]
+		if !plain {
+			name = unquote(quoted)
+		}
+		if !seen.add(name) {
+			s.trail = append(s.trail, step{name: name})
+			return ErrDuplicate
+		}
+		if s.space(); s.peek() != ':' {
+			return ErrSyntax
+		}
+		s.at++
 		s.space()
 		from := s.at
 		if err := s.value(depth + 1); err != nil {
+			s.trail = append(s.trail, step{name: name})
 			return err
 		}
 		if top {
-			s.members = append(s.members, Member{Name: name, Value: s.raw[from:s.at]})
+			s.out = append(s.out, Field{name, s.raw[from:s.at:s.at]})
 		}
-		s.path = s.path[:len(s.path)-1]
+		if s.space(); s.peek() != ',' {
+			break
+		}
+		s.at++
 	}
-	s.at++ // }
+	if s.peek() != '}' {
+		return ErrSyntax
+	}
+	s.at++
 	return nil
 }
 
 func (s *scanner) array(depth int) error {
 	if depth == maxDepth {
-		return s.fail(ErrDepth)
+		return ErrDepth
 	}
 	s.at++ // [
+	if s.space(); s.peek() == ']' {
+		s.at++
+		return nil
+	}
 	for i := 0; ; i++ {
 		s.space()
-		if s.raw[s.at] == ',' {
-			s.at++
-			s.space()
+		if c := s.peek(); c == '-' || '0' <= c && c <= '9' {
+			i += s.run()
 		}
-		switch s.raw[s.at] {
-		case ']':
-			s.at++
-			return nil
-		case '{', '[':
-			s.path = append(s.path, strconv.Itoa(i))
-			if err := s.value(depth + 1); err != nil {
-				return err
-			}
-			s.path = s.path[:len(s.path)-1]
-		default:
-			if err := s.value(depth + 1); err != nil {
-				return err
-			}
+		if err := s.value(depth + 1); err != nil {
+			s.trail = append(s.trail, step{index: i})
+			return err
 		}
+		if s.space(); s.peek() != ',' {
+			break
+		}
+		s.at++
 	}
-}
-
-// text steps over a string and returns it with its quotes.
-func (s *scanner) text() []byte {
-	from := s.at
-	for s.at++; s.raw[s.at] != '"'; s.at++ {
-		if s.raw[s.at] == '\\' {
-			s.at++
-		}
+	if s.peek() != ']' {
+		return ErrSyntax
 	}
 	s.at++
-	return s.raw[from:s.at]
-}
-
-func unquote(quoted []byte) string {
-	var plain string
-	if err := json.Unmarshal(quoted, &plain); err != nil {
-		return string(quoted) // not reached: the text was valid
-	}
-	return plain
-}
-
-// fold maps names that encoding/json takes for the same field to one text:
-// each rune becomes the smallest of those that differ from it in case only.
-func fold(name string) string {
-	return strings.Map(func(r rune) rune {
-		least := r
-		for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
-			least = min(least, next)
-		}
-		return least
-	}, name)
+	return nil
 }
 
 // escape is the escaping of RFC 6901, of a name that is not too long to show.

@@ -2,8 +2,11 @@ package strictjson_test
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -71,6 +74,46 @@ func TestDecodeTakesExactNamesOnly(t *testing.T) {
 	require.EqualError(t, err, `json at "/n": not a number in range`)
 }
 
+func TestElementsAreAsWritten(t *testing.T) {
+	var got []string
+	require.True(t, strictjson.Elements([]byte(` [1, "a,]\\\"" ,{"b":[2,3]},[ [4] ],null ]`), func(e []byte) bool {
+		got = append(got, string(e))
+		return true
+	}))
+	require.Equal(t, []string{`1`, `"a,]\\\""`, `{"b":[2,3]}`, `[ [4] ]`, `null`}, got)
+	require.True(t, strictjson.Elements([]byte(`[]`), func([]byte) bool { return false }))
+	require.False(t, strictjson.Elements([]byte(`{}`), func([]byte) bool { return true }))
+	require.False(t, strictjson.Elements([]byte(`[1]`), func([]byte) bool { return false }))
+}
+
+func TestMembersAreAsWritten(t *testing.T) {
+	var got []string
+	require.True(t, strictjson.Members([]byte(` {"a" : 1 ,"\u0062\"":"}\\" , "c":{"d":[ {} ]},"":null}`), func(name, value []byte) bool {
+		got = append(got, string(name)+"="+string(value))
+		return true
+	}))
+	require.Equal(t, []string{`a=1`, `b"="}\\"`, `c={"d":[ {} ]}`, `=null`}, got)
+	require.True(t, strictjson.Members([]byte(`{}`), func(_, _ []byte) bool { return false }))
+	require.False(t, strictjson.Members([]byte(`[]`), func(_, _ []byte) bool { return true }))
+	require.False(t, strictjson.Members([]byte(`{"a":1}`), func(_, _ []byte) bool { return false }))
+	require.Nil(t, strictjson.Text([]byte(`1`)))
+	require.Equal(t, "é\n", string(strictjson.Text([]byte(`"\u00e9\n"`))))
+}
+
+func TestANameTwiceAmongManyIsRefused(t *testing.T) {
+	for _, n := range []int{2, 12, 13, 14, 100} {
+		var text strings.Builder
+		for i := range n {
+			fmt.Fprintf(&text, `"name%d":1,`, i)
+		}
+		require.NoError(t, strictjson.Check([]byte(`{`+text.String()+`"x":1}`)))
+		for _, i := range []int{0, n - 1} {
+			twice := fmt.Sprintf(`{%s"NAME%d":1}`, text.String(), i)
+			require.ErrorIs(t, strictjson.Check([]byte(twice)), strictjson.ErrDuplicate, "%d of %d", i, n)
+		}
+	}
+}
+
 // What passes must be what encoding/json sees: the same members, each once.
 func FuzzObjectAgreesWithEncodingJSON(f *testing.F) {
 	for _, seed := range []string{`{}`, `{"a":1,"b":[{"c":"\""}]}`, `{"a":{"a":{"a":[]}}}`, `{"\u00e9":1,"é":2}`, ` {"a" :-1e5 , "":""}`} {
@@ -78,14 +121,56 @@ func FuzzObjectAgreesWithEncodingJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		members, err := strictjson.Object(raw)
-		if err != nil {
+		switch {
+		case err == nil:
+		case errors.Is(err, strictjson.ErrSyntax):
+			require.False(t, json.Valid(raw), "%q", raw)
+			return
+		case errors.Is(err, strictjson.ErrEncoding):
+			require.False(t, utf8.Valid(raw), "%q", raw)
+			return
+		default:
 			return
 		}
 		var plain map[string]json.RawMessage
 		require.NoError(t, json.Unmarshal(raw, &plain))
 		require.Len(t, members, len(plain))
+		i := 0
+		require.True(t, strictjson.Members(raw, func(name, value []byte) bool {
+			require.Equal(t, members[i], strictjson.Member{Name: string(name), Value: value})
+			i++
+			return true
+		}))
+		require.Len(t, members, i)
 		for _, m := range members {
 			require.JSONEq(t, string(plain[m.Name]), string(m.Value))
+			var list []json.RawMessage
+			if json.Unmarshal(m.Value, &list) == nil && m.Value[0] == '[' {
+				i := 0
+				require.True(t, strictjson.Elements(m.Value, func(e []byte) bool {
+					require.Equal(t, string(list[i]), string(e))
+					i++
+					return true
+				}))
+				require.Len(t, list, i)
+			}
 		}
 	})
+}
+
+func BenchmarkFields(b *testing.B) {
+	for _, size := range []int{1 << 10, 4 << 10} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			head := `{"tenant":"clinic","model_id":"tumour","input":{"data":[[`
+			text := []byte(head + strings.Repeat("0.5234,", (size-len(head))/7) + `1]]}}`)
+			var room [8]strictjson.Field
+			b.SetBytes(int64(len(text)))
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := strictjson.Fields(room[:0], text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
