@@ -24,15 +24,8 @@ func (n *Network) NewPass() *Pass {
 // of the classes, valid until the next call. The row is in the units of the
 // site's file. Errors: [ErrRowLength], [ErrRowValue].
 func (p *Pass) Logits(row []float64) ([]float64, error) {
-	if len(row) != p.net.Inputs() {
-		return nil, ErrRowLength
-	}
-	x := p.Acts[0]
-	for i, v := range row {
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return nil, ErrRowValue
-		}
-		x[i] = (v - p.net.Mean[i]) / p.net.Scale[i]
+	if err := p.net.standardiseInto(p.Acts[0], row); err != nil {
+		return nil, err
 	}
 	last := len(p.net.Layers) - 1
 	for l, layer := range p.net.Layers {
@@ -53,6 +46,25 @@ func (p *Pass) Logits(row []float64) ([]float64, error) {
 		}
 	}
 	return p.Acts[last+1], nil
+}
+
+// standardise returns (row - mean) / scale.
+func (n *Network) standardise(row []float64) ([]float64, error) {
+	x := make([]float64, n.Inputs())
+	return x, n.standardiseInto(x, row)
+}
+
+func (n *Network) standardiseInto(x, row []float64) error {
+	if len(row) != n.Inputs() {
+		return ErrRowLength
+	}
+	for i, v := range row {
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return ErrRowValue
+		}
+		x[i] = (v - n.Mean[i]) / n.Scale[i]
+	}
+	return nil
 }
 
 // Probabilities answers a batch: rows [rows][inputs] in the units of the sites'
