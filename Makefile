@@ -13,7 +13,7 @@ SOFTHSM ?= /usr/lib/softhsm/libsofthsm2.so
 unless   = $(if $(filter $(1),$(WITHOUT)),$(3),$(2))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up test unit race lint workflowcheck generate conformance chaos bench reports clean
+.PHONY: help setup build demo up onnx test unit race lint workflowcheck generate conformance chaos bench bench-router faults-router soak-router reports clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -40,6 +40,9 @@ $(BIN)/transit: tools/transit/main.go tools/transit/go.mod tools/transit/go.sum
 
 $(BIN)/versitygw: tools/versitygw/go.mod tools/versitygw/go.sum
 	CGO_ENABLED=0 $(GO) -C tools/versitygw build -trimpath -ldflags '-s -w' -o ../../$@ github.com/versity/versitygw/cmd/versitygw
+
+$(BIN)/prometheus: tools/prometheus/go.mod tools/prometheus/go.sum
+	CGO_ENABLED=0 $(GO) -C tools/prometheus build -trimpath -ldflags '-s -w' -o ../../$@ github.com/prometheus/prometheus/cmd/prometheus
 
 $(BIN)/registry: tools/distribution/go.mod tools/distribution/go.sum
 	CGO_ENABLED=0 $(GO) -C tools/distribution build -trimpath -ldflags '-s -w' -o ../../$@ github.com/distribution/distribution/v3/cmd/registry
@@ -70,19 +73,39 @@ workflowcheck: ## no clock, randomness or map order in a workflow
 generate: ## regenerate the API types; CI compares
 	$(GO) generate ./api/...
 
-conformance: $(BIN)/cosign $(call unless,v3,$(BIN)/cosign3) $(call unless,transit,$(BIN)/transit) $(BIN)/versitygw $(BIN)/registry ## cosign v2 and v3 verify what we sign from files, transit and SoftHSM, and the reverse; real S3 and OCI servers keep our contract
+conformance: $(BIN)/cosign $(call unless,v3,$(BIN)/cosign3) $(call unless,transit,$(BIN)/transit) $(BIN)/versitygw $(BIN)/registry $(BIN)/prometheus ## cosign v2 and v3 verify what we sign from files, transit and SoftHSM, and the reverse; real S3 and OCI servers keep our contract
 	@sh infra/setup/debian.sh $(call unless,softhsm,softhsm)
 	$(if $(WITHOUT),@echo "conformance: left out of this run: $(WITHOUT)")
 	COSIGN_BIN=$(abspath $(BIN)/cosign) COSIGN_V3_BIN=$(call unless,v3,$(abspath $(BIN)/cosign3),none) \
 	TRANSIT_BIN=$(call unless,transit,$(abspath $(BIN)/transit),none) SOFTHSM_MODULE=$(call unless,softhsm,$(SOFTHSM),none) \
 		$(GO) test -tags conformance -count=1 -run Conformance ./internal/cosign/... ./internal/oci/...
 	FABRIC_CONFORMANCE=1 $(GO) test -count=1 ./internal/blob/... ./internal/oci/...
+	PROMETHEUS_BIN=$(abspath $(BIN)/prometheus) $(GO) test -tags conformance -count=1 -run Conformance ./internal/prom/...
+
+# npm needs no scripts for it: the library lies in the package. About fifteen seconds the first time, three after.
+$(BIN)/onnx/node_modules: tests/onnx/package.json
+	mkdir -p $(BIN)/onnx && cp $< $(BIN)/onnx/ && npm install --prefix $(BIN)/onnx --ignore-scripts --no-audit --no-fund && touch $@
+
+onnx: $(BIN)/onnx/node_modules ## our runtime and ONNX Runtime serve the same signed model in two regions, and agree
+	ONNX_MODULES=$(abspath $(BIN)/onnx) $(GO) test -tags conformance -count=1 -v ./tests/onnx/...
 
 chaos: build ## kill each process in the middle of a round, at every stage, and compare the model's digest
 	$(GO) test -tags chaos -count=1 -timeout 120m -parallel 4 -v ./tests/chaos/...
 
 bench: build ## the figures of reports/bench
-	FABRIC_BENCH=1 $(GO) test -tags bench -p 1 -count=1 -timeout 3h -v ./tests/load/... ./tests/simulation/... ./internal/postgres
+	@sh infra/setup/debian.sh tuner
+	FABRIC_BENCH=1 $(GO) test -tags bench -p 1 -count=1 -timeout 3h -v ./tests/load/... ./tests/simulation/... ./internal/postgres ./internal/surrogate
+
+bench-router: build ## the router beside nginx, HAProxy and two Go proxies, in one run: reports/bench/router.md
+	@sh infra/setup/debian.sh router
+	FABRIC_BENCH=1 $(GO) test -tags bench -count=1 -timeout 20m -v -run TestRouterBench ./tests/load/proxies
+
+faults-router: ## break upstreams in every way behind the router, nginx and HAProxy: reports/bench/router_faults.md, router_distance.md
+	@sh infra/setup/debian.sh router
+	$(GO) test -tags bench -count=1 -timeout 60m -run 'TestRouterFaults|TestRouterDistance' -v ./tests/load
+
+soak-router: ## ten minutes of load and faults: reports/bench/router_soak.md
+	$(GO) test -tags bench -count=1 -timeout 20m -run TestSoak -v ./tests/load
 
 reports: build ## run the tests and the system, and write reports/
 	mkdir -p .fabric

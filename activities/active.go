@@ -80,7 +80,7 @@ func lacks(in contract.ActiveInput, active Active) string {
 		if loaded := active.Packages[packageKey(plan, plan.Version.Number)]; loaded != plan.Version.Package {
 			return fmt.Sprintf("it has not loaded version %d", plan.Version.Number)
 		}
-		if in.Phase == contract.PhaseSwitch && active.Routes[route] != plan.Version.Number {
+		if (in.Phase == contract.PhaseSwitch || in.Phase == contract.PhaseGive) && active.Routes[route] != plan.Version.Number {
 			return fmt.Sprintf("it serves version %d", active.Routes[route])
 		}
 	}
@@ -90,7 +90,7 @@ func lacks(in contract.ActiveInput, active Active) string {
 // reported is what the runtime said of the version, or after going back of the
 // one before.
 func reported(in contract.ActiveInput, active Active) contract.Evidence {
-	e := contract.Evidence{Region: in.Region, Snapshot: active.Snapshot, Policy: active.Policy}
+	e := contract.Evidence{Region: in.Region, Snapshot: active.Snapshot, Policy: active.Policy, Delivered: active.Delivered, Verified: active.Verified}
 	switch {
 	case in.Plan.Version == nil:
 	case in.Phase == contract.PhaseBack:

@@ -15,6 +15,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/aggregate"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/compress"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -75,6 +76,8 @@ func (a *Aggregate) AggregateRegion(ctx context.Context, in contract.StageRef) (
 	case len(usable) == 0:
 		result.Cause = ErrNobody.Error()
 		return result, nil
+	case in.Kind == round.Evaluate && manifest.Params.Measurement.On():
+		result.Partial, err = a.addCounts(ctx, manifest, usable)
 	case in.Kind == round.Evaluate:
 		return result, nil
 	case in.Kind == round.Train && manifest.Params.Strategy.Robust():
@@ -102,6 +105,8 @@ func (a *Aggregate) check(ctx context.Context, manifest round.Manifest, s Submis
 		return "its counts are not possible", nil
 	case tooOld(manifest, s):
 		return aggregate.ErrStale.Error(), nil
+	case manifest.Kind == round.Evaluate && manifest.Params.Measurement.On():
+		return a.checkCounts(ctx, manifest, s)
 	case manifest.Kind == round.Evaluate:
 		return "", nil
 	case s.Metrics.Examples < 1 || s.Metrics.Examples > aggregate.MaxExamples:
@@ -227,7 +232,7 @@ func unusable(err error) bool {
 		aggregate.ErrShape, aggregate.ErrExamples,
 		round.ErrTensors, round.ErrNotFinite, compress.ErrForm,
 		artifact.ErrHeaderLength, artifact.ErrHeader, artifact.ErrTensorName, artifact.ErrTensorOrder, artifact.ErrDType,
-		artifact.ErrShape, artifact.ErrLayout, artifact.ErrTruncated, artifact.ErrTail, artifact.ErrTooLarge,
+		measure.ErrCounts, artifact.ErrShape, artifact.ErrLayout, artifact.ErrTruncated, artifact.ErrTail, artifact.ErrTooLarge,
 	} {
 		if errors.Is(err, fault) {
 			return true

@@ -33,10 +33,13 @@ func (a *Aggregate) CombineRegions(ctx context.Context, in contract.CombineInput
 			out.Metrics = out.Metrics.Add(g.Metrics)
 		}
 	}
-	if in.Kind == round.Evaluate {
-		return out, nil
-	}
 	var err error
+	if in.Kind == round.Evaluate {
+		if in.Params.Measurement.On() {
+			out.Metrics.Measured, err = a.combineCounts(ctx, in, groups)
+		}
+		return out, about(in.Run, in.Number, err)
+	}
 	switch slices.SortStableFunc(groups, func(a, b contract.RegionResult) int { return cmp.Compare(a.Region, b.Region) }); {
 	case len(groups) == 0:
 		err = ErrNobody

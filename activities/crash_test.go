@@ -203,7 +203,7 @@ func trials() []trial {
 			bootstrap(t, w)
 			plan := policyPlan(t, w, 10)
 			return w, func() (any, error) {
-				return act(t, contract.PushPolicy, (&activities.Policy{Blobs: w, Registry: w, Verifier: w}).PushPolicy, contract.PushPolicyInput{Action: "policy-1", Plan: plan})
+				return act(t, contract.PushPolicy, (&activities.Policy{Blobs: w, Registry: w, Verifier: w, Grants: trusting(w)}).PushPolicy, contract.PushPolicyInput{Subject: subject(), Action: "policy-1", Plan: plan, Grant: grantOf(plan, "policy-1")})
 			}
 		}},
 		{"the ends", func(t *testing.T) (*activitytest.World, func() (any, error)) {
@@ -229,7 +229,7 @@ func trials() []trial {
 					func() error { _, err := act(t, contract.RecordBallot, ballots.RecordBallot, ballot); return err },
 					func() error {
 						_, err := act(t, contract.RecordOutcome, promotions(w).RecordOutcome, contract.OutcomeInput{
-							Action: in.Action, Kind: in.Kind, Outcome: contract.Applied, Plan: in.Plan.Digest,
+							Subject: in.Subject, Action: in.Action, Kind: in.Kind, Outcome: contract.Applied, Plan: in.Plan.Digest, Grant: grantOf(plan, in.Action),
 						})
 						return err
 					},

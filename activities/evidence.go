@@ -22,7 +22,8 @@ type Dossier struct {
 	Votes     []artifact.Digest // bundles of those that counted, in their order
 	Delegated []artifact.Digest // bundles by which some of them stood in
 	Rounds    map[int]artifact.Digest
-	Note      string // signed checkpoint
+	Rollout   artifact.Digest // record of its canary; absent where everybody got it at once
+	Note      string          // signed checkpoint
 	Leaves    []evidence.Proved
 }
 
@@ -78,6 +79,16 @@ func (e *Evidence) pack(ctx context.Context, in contract.EvidenceInput) (contrac
 	}
 	for digest, into := range map[artifact.Digest]*[]byte{in.Plan: &m.Plan, d.Outcome: &m.Outcome, plan.Version.Bundle: &m.Package} {
 		if *into, err = read(ctx, e.Blobs, digest); err != nil {
+			return out, err
+		}
+	}
+	if d.Rollout != "" {
+		if m.Rollout, err = read(ctx, e.Blobs, d.Rollout); err != nil {
+			return out, err
+		}
+	}
+	if card, ok := evidence.Judged(d.Leaves, plan.Tenant, plan.ModelID, plan.Version.Number); ok {
+		if m.Scorecard, err = read(ctx, e.Blobs, card); err != nil {
 			return out, err
 		}
 	}

@@ -76,9 +76,14 @@ func params() round.Params {
 }
 
 // world has two tenants with consent and three sites in two regions.
+// ours signs in every world: a plan names the grants by their signed bytes, and
+// those of two worlds are compared.
+var ours = activitytest.New().Key
+
 func world(t *testing.T) *activitytest.World {
 	t.Helper()
 	w := activitytest.New()
+	w.Key = ours
 	for _, tenant := range []string{"clinic", "north"} {
 		for _, id := range params().Features {
 			w.Features = append(w.Features, catalog.Feature{
@@ -167,12 +172,12 @@ func versions(w *activitytest.World) *activities.Version {
 }
 
 func snapshots(w *activitytest.World) *activities.Snapshot {
-	return &activities.Snapshot{Blobs: w, Snapshots: w, Replicas: w, Registry: w, Signer: w, Now: clock}
+	return &activities.Snapshot{Blobs: w, Snapshots: w, Replicas: w, Registry: w, Signer: w, Grants: trusting(w), Now: clock}
 }
 
 func promotions(w *activitytest.World) *activities.Promotion {
 	return &activities.Promotion{
-		Blobs: w, Versions: w, Registry: w, Verifier: w, Snapshots: w, Actions: w, Simulation: true, BallotTTL: time.Hour, Now: clock,
+		Blobs: w, Versions: w, Registry: w, Verifier: w, Snapshots: w, Actions: w, Grants: trusting(w), Simulation: true, BallotTTL: time.Hour, Now: clock,
 	}
 }
 
@@ -242,7 +247,28 @@ func planned(t *testing.T, w *activitytest.World, plan promotion.Plan) contract.
 }
 
 func publishing(plan promotion.Plan, phase string, regions ...string) contract.PublishInput {
-	return contract.PublishInput{Subject: subject(), Action: plan.Kind + "-1", Phase: phase, Plan: plan, Regions: regions}
+	return contract.PublishInput{Subject: subject(), Action: plan.Kind + "-1", Phase: phase, Plan: plan, Regions: regions, Grant: grantOf(plan, plan.Kind+"-1")}
+}
+
+// grantOf is what the control plane would have minted for a plan that needs
+// nobody.
+func grantOf(plan promotion.Plan, action string) promotion.Grant {
+	text, err := artifact.Canonical(plan)
+	if err != nil {
+		return promotion.Grant{}
+	}
+	grant, err := promotion.NewGrant(promotion.Grant{Tenant: plan.Tenant, Kind: plan.Kind, Action: action, Plan: artifact.DigestOf(text)})
+	if err != nil {
+		return promotion.Grant{}
+	}
+	return grant
+}
+
+// trusting takes every grant that is whole, for tests of what comes after.
+func trusting(w *activitytest.World) *activitytest.Rollouts {
+	r := activitytest.NewRollouts(w)
+	r.Trusting = true
+	return r
 }
 
 // voter enrols an approver and returns their key.

@@ -89,7 +89,7 @@ func newFleetWith(t *testing.T, kind round.Kind, clip float64, change func(*roun
 	require.NoError(t, err)
 	known := map[string]*ecdsa.PublicKey{}
 	for i, key := range identities() {
-		tenant, id := []string{"clinic", "north"}[i%2], fmt.Sprintf("s%d", i)
+		tenant, id := []string{"clinic", "north", "clinic", "north", "south"}[i], fmt.Sprintf("s%d", i)
 		known[tenant+"/"+id] = &key.PublicKey
 		pem, err := artifact.MarshalPublicKey(&key.PublicKey)
 		require.NoError(t, err)
@@ -103,6 +103,9 @@ func newFleetWith(t *testing.T, kind round.Kind, clip float64, change func(*roun
 		p.site, err = secagg.NewSite(p.config, secagg.State{})
 		require.NoError(t, err)
 		in := contribution(kind, with.Model.Inputs, i)
+		if kind == round.Evaluate && with.Measurement.On() {
+			in.Counts = tenRows(i)
+		}
 		if clip > 0 {
 			norm, err := dp.Clip(clip, in.Tensors[0].F32, in.Tensors[1].F32)
 			require.NoError(t, err)

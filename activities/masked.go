@@ -11,6 +11,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/ring"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -54,6 +55,14 @@ func (a *Aggregate) unmask(ctx context.Context, g *group, result *contract.Regio
 	}
 	answers, in, err := collect(ctx, g, round.StageUnmask, func(m *secagg.Unmasking) secagg.Header { return m.Header })
 	if err != nil {
+		return err
+	}
+	cause, err := g.withdrawn(ctx, set)
+	if err != nil || cause != "" {
+		for i := range answers {
+			answers[i].Erase()
+		}
+		result.Cause = cause
 		return err
 	}
 	sec.Workers = unmaskers
@@ -115,6 +124,13 @@ func (a *Aggregate) decode(ctx context.Context, g *group, sum *maskedSum, surviv
 	opened, err := g.form.Head(sum.piece, survivors)
 	if err != nil {
 		return opened, artifact.Descriptor{}, err
+	}
+	if len(opened.Counts) > 0 {
+		partial, err := keepTensors(ctx, a.Blobs, measure.ToTensors(opened.Counts))
+		if err == nil {
+			err = sum.end()
+		}
+		return opened, partial, err
 	}
 	if g.form.Layout.Dim == 0 {
 		if err := sum.end(); err != nil || len(opened.Tensors) == 0 {

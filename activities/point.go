@@ -337,7 +337,7 @@ func (p *Point) items(ctx context.Context, point recovery.Point) error {
 			return err
 		}
 		if _, err := p.Verifier.VerifyIn(ctx, m.Repository, bundle, artifact.PredicateModelPackage, m.Package); err != nil {
-			return wrong(what, err)
+			return within(unverified(ctx, err), "%s", what)
 		}
 	}
 	for i, d := range point.Policies {

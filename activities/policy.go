@@ -8,6 +8,7 @@ import (
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/promotion"
 )
 
 // PolicyRepository is where the bundles of the routing policy are.
@@ -21,6 +22,7 @@ type Policy struct {
 	Blobs    Blobs
 	Registry Registry
 	Verifier Verifier
+	Grants   Grants
 }
 
 // PushPolicy packs the plan's document, in its canonical bytes, as a bundle of
@@ -28,6 +30,9 @@ type Policy struct {
 // runs it before it is signed. Final: [contract.BadPlan] for a document that is
 // not valid.
 func (p *Policy) PushPolicy(ctx context.Context, in contract.PushPolicyInput) (contract.PolicyPackage, error) {
+	if err := granted(ctx, p.Grants, in.Grant, in.Tenant, in.Action, in.Plan); err != nil {
+		return contract.PolicyPackage{}, within(err, "action %s", in.Action)
+	}
 	document, _, err := in.Plan.Document()
 	if err != nil {
 		return contract.PolicyPackage{}, permanent(contract.BadPlan, within(err, "action %s", in.Action))
@@ -59,6 +64,15 @@ func (p *Policy) PushPolicy(ctx context.Context, in contract.PushPolicyInput) (c
 // registry then lists. Idempotent: attached once. Final: [contract.BadPackage]
 // for a bundle that does not verify, before anything is attached.
 func (p *Policy) AttachSignature(ctx context.Context, in contract.AttachInput) (contract.Nothing, error) {
+	if in.PredicateType == artifact.PredicatePolicy { // a package is signed for by its round
+		err := kept(ctx, p.Grants, in.Grant)
+		if err == nil && (in.Grant.Tenant != in.Tenant || in.Grant.Kind != promotion.KindPolicy) {
+			err = permanent(contract.NoGrant, promotion.ErrGrant)
+		}
+		if err != nil {
+			return contract.Nothing{}, within(err, "sign %s", in.Repository)
+		}
+	}
 	bundle, err := read(ctx, p.Blobs, in.Bundle.Digest)
 	if err == nil {
 		err = attach(ctx, p.Registry, p.Verifier, in.Repository, in.Package, in.PredicateType, bundle)

@@ -16,6 +16,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -39,11 +40,24 @@ type Rounds interface {
 	ConsentedFeatures(ctx context.Context, grantee string, tenants, features []string) ([]catalog.Feature, error)
 	// ActiveSites returns the enrolled sites of the tenants, by tenant and id.
 	ActiveSites(ctx context.Context, tenants []string) ([]site.Site, error)
+	// Grants returns the grants of the features that grantee holds, with how
+	// often each was used; those that ended too.
+	Grants(ctx context.Context, grantee string, tenants, features []string) ([]consent.Record, error)
+	// KeepGrant writes who signed a grant, once, and returns what is written.
+	KeepGrant(ctx context.Context, tenant, id string, bundle artifact.Descriptor) (artifact.Descriptor, error)
+	// Epochs returns the consent epoch of each of the tenants.
+	Epochs(ctx context.Context, tenants []string) (map[string]int64, error)
+	// Foreign says whether another run of the tenant left these weights.
+	Foreign(ctx context.Context, tenant, run string, weights artifact.Digest) (bool, error)
+	// Halted returns the tenants that a withdrawal leaves out of a group. When
+	// the group's last stage is closed, nobody is added.
+	Halted(ctx context.Context, ref contract.StageRef) ([]string, error)
 	// BeginRound writes the round with its cohort once, and reserves what it
 	// costs from the privacy budget of each feature that it reads, or refuses
 	// with a [*privacy.RefusalError] and writes nothing. A second call returns
-	// the manifest that the first one wrote.
-	BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error)
+	// the manifest that the first one wrote. A grant that it is under and that was
+	// withdrawn meanwhile makes it fail: planned anew, it is refused.
+	BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request, under ...consent.Record) (artifact.Descriptor, error)
 	// Begun returns the manifest of a round that was begun.
 	Begun(ctx context.Context, tenant, run string, number int) (manifest artifact.Descriptor, cohort []round.Cohort, ok bool, err error)
 	// OpenStage opens a group's first stage, update or advertise: its sites see
@@ -114,6 +128,9 @@ type Submission struct {
 type Versions interface {
 	// Register gives the package the next number of its model, once per package.
 	Register(ctx context.Context, in contract.RegisterInput) (contract.Version, error)
+	// Tainted says why a version may not be promoted: it learnt from what was
+	// withdrawn since, and nobody has decided that it stays. Empty: it may.
+	Tainted(ctx context.Context, tenant, model string, number int) (string, error)
 	// Version returns a registered version, or ErrNotFound.
 	Version(ctx context.Context, tenant, model string, number int) (promotion.Version, round.Metrics, error)
 }
@@ -229,6 +246,9 @@ type Active struct {
 	Policy   artifact.Digest            `json:"policy"`
 	Packages map[string]artifact.Digest `json:"packages"` // "tenant/model/version" -> manifest digest, loaded
 	Routes   map[string]int             `json:"routes"`   // "tenant/model/environment" -> version
+
+	Delivered int64 `json:"delivered"` // newest snapshot that it has received; 0 from one that does not say
+	Verified  int64 `json:"verified"`  // of these, the newest that it has verified
 }
 
 // A Notifier tells approvers, and whoever asked, how a ballot stands.

@@ -20,6 +20,7 @@ var (
 	ErrVersion    = errors.New("the plan's version is not the registered one")
 	ErrOverdue    = errors.New("the review of a broken glass is overdue: nothing is loosened until it is signed off")
 	ErrSimulation = errors.New("what was made in simulation never serves production")
+	ErrTainted    = errors.New("the version is tainted")
 )
 
 // A Promotion checks plans and records how actions ended.
@@ -30,6 +31,8 @@ type Promotion struct {
 	Verifier   Verifier
 	Snapshots  Snapshots
 	Actions    Actions
+	Grants     Grants
+	Cards      Cards         // may be nil: no scorecards of versions are kept
 	Simulation bool          // this deployment is one of simulation
 	BallotTTL  time.Duration // how long approvers have
 	Now        func() time.Time
@@ -106,6 +109,13 @@ func (p *Promotion) version(ctx context.Context, plan promotion.Plan) error {
 	if err != nil {
 		return err
 	}
+	why, err := p.Versions.Tainted(ctx, plan.Tenant, plan.ModelID, plan.Version.Number)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return permanent(contract.BadPlan, fmt.Errorf("version %d of %s: %w: %s", plan.Version.Number, plan.ModelID, ErrTainted, why))
+	}
 	said, err := checkPackage(ctx, p.Registry, p.Verifier, packageOf{
 		Repository: registered.Repository,
 		Package:    registered.Package,
@@ -119,14 +129,52 @@ func (p *Promotion) version(ctx context.Context, plan promotion.Plan) error {
 	if said.Simulation && !p.Simulation && plan.Environment == promotion.Production {
 		return permanent(contract.BadPackage, ErrSimulation)
 	}
+	return p.proven(ctx, plan)
+}
+
+// proven refuses a version whose scorecard fails, or says too little, in a
+// dimension that matters. A way back is not judged: what is left must go.
+func (p *Promotion) proven(ctx context.Context, plan promotion.Plan) error {
+	if p.Cards == nil || plan.Rollback || plan.Environment == promotion.Dev {
+		return nil
+	}
+	why, err := p.Cards.Unproven(ctx, plan.Tenant, plan.ModelID, plan.Version.Number)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return permanent(contract.BadPlan, fmt.Errorf("%w: %s", promotion.ErrUnproven, why))
+	}
 	return nil
 }
 
 // request opens the ballot where one is needed.
 func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan promotion.Plan, world routing.Snapshot) (approval.Request, error) {
-	approvers, err := p.Actions.Approvers(ctx, in.Tenant)
+	req, err := p.ask(ctx, in, plan, world)
+	if err != nil || req.Need == 0 {
+		return req, err
+	}
+	return p.open(ctx, in, req)
+}
+
+// ask returns the request of a ballot, which is not opened.
+func (p *Promotion) ask(ctx context.Context, in contract.CheckInput, plan promotion.Plan, world routing.Snapshot) (approval.Request, error) {
+	asked, err := p.question(ctx, in, plan, world)
 	if err != nil {
 		return approval.Request{}, err
+	}
+	req, err := approval.NewRequest(asked)
+	if err != nil {
+		return req, permanent(contract.BadPlan, err)
+	}
+	return req, nil
+}
+
+// question returns what a request is made of.
+func (p *Promotion) question(ctx context.Context, in contract.CheckInput, plan promotion.Plan, world routing.Snapshot) (approval.Ask, error) {
+	approvers, err := p.Actions.Approvers(ctx, in.Tenant)
+	if err != nil {
+		return approval.Ask{}, err
 	}
 	action := plan.Action(in.Action, in.Plan.Digest)
 	// The nonce ties votes to this ballot alone. Only the first one written counts.
@@ -135,27 +183,28 @@ func (p *Promotion) request(ctx context.Context, in contract.CheckInput, plan pr
 		Action: action, Requester: in.Requester, Threshold: threshold(world, plan.Regions), Approvers: approvers, Rules: rules,
 		Evidence: exhibits(in, plan, world), Nonce: rand.Text(), OpenedAt: p.Now().UTC(), TTL: p.BallotTTL,
 	}
+	if plan.Proposal != "" {
+		ask.Threshold = 0 // what the loop proposes needs somebody in production, however little it risks
+	}
 	if rules.BarTrainer && plan.Version != nil {
 		trainer, err := p.Actions.Trainer(ctx, in.Tenant, plan.ModelID, plan.Version.Number)
 		if err != nil {
-			return approval.Request{}, settled(err)
+			return approval.Ask{}, settled(err)
 		}
 		if trainer != "" {
 			ask.Trainers = []string{trainer}
 		}
 	}
-	req, err := approval.NewRequest(ask)
-	if err != nil {
-		return req, permanent(contract.BadPlan, err)
-	}
-	if req.Need == 0 {
-		return req, nil
-	}
+	return ask, nil
+}
+
+// open writes the ballot, or finds the one that was written.
+func (p *Promotion) open(ctx context.Context, in contract.CheckInput, req approval.Request) (approval.Request, error) {
 	standing, err := p.Actions.Standing(ctx, in.Tenant)
 	if err != nil {
 		return req, err
 	}
-	if standing.Overdue > 0 && action.Loosens && !action.Rollback {
+	if standing.Overdue > 0 && req.Action.Loosens && !req.Action.Rollback {
 		return req, permanent(contract.BadPlan, ErrOverdue)
 	}
 	// If we crash after this line, the ballot is found open, with its nonce.
@@ -230,6 +279,14 @@ func exhibits(in contract.CheckInput, plan promotion.Plan, world routing.Snapsho
 // RecordOutcome ends an action. Idempotent: ended once; a later end changes
 // nothing.
 func (p *Promotion) RecordOutcome(ctx context.Context, in contract.OutcomeInput) (contract.Nothing, error) {
+	if in.Outcome == contract.Applied { // it moves what serves
+		if err := kept(ctx, p.Grants, in.Grant); err != nil {
+			return contract.Nothing{}, within(err, "action %s", in.Action)
+		}
+		if g := in.Grant; g.Tenant != in.Tenant || g.Action != in.Action || g.Kind != in.Kind || g.Plan != in.Plan {
+			return contract.Nothing{}, permanent(contract.NoGrant, within(promotion.ErrGrant, "action %s", in.Action))
+		}
+	}
 	var plan promotion.Plan
 	if in.Plan != "" {
 		if err := decode(ctx, p.Blobs, in.Plan, contract.BadPlan, &plan); err != nil {

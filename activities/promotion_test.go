@@ -177,6 +177,7 @@ func TestAnActionEndsEvenIfItsPlanCannotBeRead(t *testing.T) {
 	require.Contains(t, w.Outcomes, "promotion-1")
 
 	in.Action, in.Outcome = "promotion-2", contract.Applied
+	in.Grant = promotion.Grant{Tenant: in.Tenant, Action: in.Action, Kind: in.Kind, Plan: in.Plan, ID: in.Plan}
 	_, err = act(t, contract.RecordOutcome, promotions(w).RecordOutcome, in)
 	require.Equal(t, contract.BadPlan, kind(err), "what was applied had a plan")
 	require.NotContains(t, w.Outcomes, "promotion-2")

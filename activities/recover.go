@@ -70,6 +70,9 @@ func (s *Snapshot) publishRecovery(ctx context.Context, in contract.RecoverInput
 	if in.Plan.Kind != promotion.KindRestore || in.Plan.Restore == nil {
 		return out, permanent(contract.BadPlan, ErrPhase)
 	}
+	if err := granted(ctx, s.Grants, in.Grant, in.Tenant, in.Action, in.Plan); err != nil {
+		return out, err
+	}
 	step := "restore/" + in.Phase
 	ref, err := s.publish(ctx, in.Action, step, func(latest routing.Snapshot) (routing.Snapshot, error) {
 		return s.recovered(ctx, in, latest)

@@ -186,7 +186,7 @@ func TestARestoreLoadsSwitchesAndGoesBack(t *testing.T) {
 	w, first := recoverable(t)
 	before := w.History[len(w.History)-1]
 	plan := restorePlan(t, w, first)
-	in := contract.RecoverInput{Subject: subject(), Action: "restore-1", Plan: plan}
+	in := contract.RecoverInput{Subject: subject(), Action: "restore-1", Plan: plan, Grant: grantOf(plan, "restore-1")}
 	phase := func(name string) (contract.Recovered, error) {
 		in.Phase = name
 		return act(t, contract.PublishRecovery, snapshots(w).PublishRecovery, in)
@@ -237,6 +237,7 @@ func TestARestoreLeavesAloneWhatAnotherHandMoved(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w, first := recoverable(t)
 			in := contract.RecoverInput{Subject: subject(), Action: "restore-1", Plan: restorePlan(t, w, first)}
+			in.Grant = grantOf(in.Plan, in.Action)
 			for _, in.Phase = range tt.phases {
 				_, err := act(t, contract.PublishRecovery, snapshots(w).PublishRecovery, in)
 				require.NoError(t, err)
@@ -251,7 +252,8 @@ func TestARestoreLeavesAloneWhatAnotherHandMoved(t *testing.T) {
 	}
 	t.Run("a phase that is none", func(t *testing.T) {
 		w, first := recoverable(t)
-		_, err := act(t, contract.PublishRecovery, snapshots(w).PublishRecovery, contract.RecoverInput{Subject: subject(), Action: "restore-1", Phase: "sideways", Plan: restorePlan(t, w, first)})
+		plan := restorePlan(t, w, first)
+		_, err := act(t, contract.PublishRecovery, snapshots(w).PublishRecovery, contract.RecoverInput{Subject: subject(), Action: "restore-1", Phase: "sideways", Plan: plan, Grant: grantOf(plan, "restore-1")})
 		require.Equal(t, contract.BadPlan, kind(err))
 	})
 }

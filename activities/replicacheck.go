@@ -154,6 +154,9 @@ func (m *MirrorCopy) attachReplica(ctx context.Context, in contract.AttachReplic
 	}
 	for _, b := range bundles {
 		predicate, err := m.Verifier.VerifyIn(ctx, in.Repository, b, artifact.PredicateReplication, in.Package.Digest)
+		if err := unverified(ctx, err); err != nil && !final(err) {
+			return err
+		}
 		var said ReplicaStatement
 		if err != nil || artifact.DecodeStrict(predicate, &said) != nil {
 			continue // somebody else's, which proves nothing
@@ -200,7 +203,7 @@ func (m *MirrorCopy) verifyHeld(ctx context.Context, in contract.HeldInput) erro
 		}
 		predicate, err := m.Verifier.VerifyIn(ctx, r.Input.Repository, bundle, artifact.PredicateReplication, in.Package)
 		if err != nil {
-			return permanent(contract.BadPackage, fmt.Errorf("its replication: %w", err))
+			return within(unverified(ctx, err), "its replication")
 		}
 		var said ReplicaStatement
 		if err := artifact.DecodeStrict(predicate, &said); err != nil || said.Tenant != in.Tenant || said.Model != in.ModelID || said.Region != in.Region {

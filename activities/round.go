@@ -8,6 +8,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
@@ -28,7 +29,11 @@ var (
 type Round struct {
 	Blobs      Blobs
 	Rounds     Rounds
+	Signer     Signer // of grants, in the name of tenants that the API has authenticated
+	Now        func() time.Time
 	Simulation bool // what is trained here is marked, and production refuses it
+	// Snapshots hold the policy in force, which may keep sites out; nil keeps none.
+	Snapshots Snapshots
 }
 
 // PlanRound decides what a round will do and writes it down once: the consent
@@ -53,6 +58,9 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 	}
 	sites, err := r.Rounds.ActiveSites(ctx, in.Tenants)
 	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
+	if sites, err = r.unquarantined(ctx, sites); err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
 	}
 	who, err := seated(in, sites)
@@ -92,6 +100,10 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 		Enrolled:   len(sites),
 		Starts:     starts,
 	}
+	under, err := r.under(ctx, in, &order, who.seats)
+	if err != nil {
+		return contract.RoundPlan{}, about(in.Run, in.Number, err)
+	}
 	manifest, err := keep(ctx, r.Blobs, artifact.MediaTypeManifest, order)
 	if err != nil {
 		return contract.RoundPlan{}, about(in.Run, in.Number, err)
@@ -105,7 +117,7 @@ func (r *Round) PlanRound(ctx context.Context, in contract.RoundInput) (contract
 	}
 	// Until here nothing but blobs exists. If we crash after the next line, the
 	// round is found begun, with this manifest and what it costs.
-	begun, err = r.Rounds.BeginRound(ctx, in, manifest, who.seats, cost)
+	begun, err = r.Rounds.BeginRound(ctx, in, manifest, who.seats, cost, under...)
 	var refusal *privacy.RefusalError
 	if errors.As(err, &refusal) {
 		return contract.RoundPlan{}, permanent(contract.NoBudget, about(in.Run, in.Number, err))

@@ -207,6 +207,9 @@ func (s *Secure) formCheck(ctx context.Context, g *group, signature artifact.Des
 	if _, err := s.Verifier.Verify(ctx, bundle, artifact.PredicateSurvivors, committed.Digest); err != nil {
 		return opening{}, unverified(ctx, err)
 	}
+	if cause, err := g.withdrawn(ctx, set); err != nil || cause != "" {
+		return opening{cause: cause}, err
+	}
 	inbox, err := keep(ctx, s.Blobs, artifact.MediaTypeSecagg, signedSet{Set: set, Bundle: string(bundle)})
 	if err != nil {
 		return opening{}, err
@@ -229,6 +232,9 @@ func (s *Secure) formRequest(ctx context.Context, g *group) (opening, error) {
 	sec, err := g.open(ctx)
 	if err != nil {
 		return opening{}, err
+	}
+	if cause, err := g.withdrawn(ctx, set); err != nil || cause != "" {
+		return opening{refused: in.refused, cause: cause}, err
 	}
 	request, dropped, err := sec.FormUnmask(set, checks)
 	in.refused.take(dropped)

@@ -148,7 +148,7 @@ func TestNobodySpeaksForAnother(t *testing.T) {
 	}
 	f.advance(1, round.StageAdvertise, artifact.Descriptor{})
 	next := f.advance(2, round.StageShare, artifact.Descriptor{})
-	require.Equal(t, []string{"clinic/s4: " + activities.ErrImpostor.Error()}, next.Dropped)
+	require.Equal(t, []string{"south/s4: " + activities.ErrImpostor.Error()}, next.Dropped)
 	require.Equal(t, 4, next.Sites)
 }
 
@@ -163,7 +163,7 @@ func TestOnlyEnrolledSitesAreInTheRoster(t *testing.T) {
 	require.Equal(t, 3, next.Sites)
 	require.Equal(t, 2, next.Refused)
 	require.Equal(t, []string{
-		"clinic/s4: " + secagg.ErrUnknown.Error(), "north/s1: " + secagg.ErrIdentity.Error(),
+		"north/s1: " + secagg.ErrIdentity.Error(), "south/s4: " + secagg.ErrUnknown.Error(),
 	}, next.Dropped)
 }
 

@@ -30,6 +30,7 @@ type Snapshot struct {
 	Replicas  Replicas
 	Registry  Registry
 	Signer    Signer
+	Grants    Grants
 	// Accepted returns when a bundle was accepted, by the index that the audit log
 	// covers. It may be nil.
 	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
@@ -43,6 +44,9 @@ type Snapshot struct {
 // plan observed still holds. Final: [contract.StalePlan] when it does not,
 // [contract.BadPlan] when the change is not possible.
 func (s *Snapshot) PublishSnapshot(ctx context.Context, in contract.PublishInput) (contract.SnapshotRef, error) {
+	if err := granted(ctx, s.Grants, in.Grant, in.Tenant, in.Action, in.Plan); err != nil {
+		return contract.SnapshotRef{}, within(err, "action %s: %s", in.Action, in.Step())
+	}
 	ref, err := s.publish(ctx, in.Action, in.Step(), func(latest routing.Snapshot) (routing.Snapshot, error) {
 		return s.change(ctx, in, latest)
 	})
@@ -106,8 +110,11 @@ func (s *Snapshot) seal(ctx context.Context, next routing.Snapshot) (routing.Sig
 // change makes one phase of a plan on the newest snapshot.
 func (s *Snapshot) change(ctx context.Context, in contract.PublishInput, latest routing.Snapshot) (routing.Snapshot, error) {
 	plan, at := in.Plan, s.Now()
-	if in.Phase == contract.PhaseBack {
+	switch in.Phase {
+	case contract.PhaseBack:
 		return s.back(ctx, in, latest)
+	case contract.PhaseCanary, contract.PhaseGive:
+		return s.climb(in, latest)
 	}
 	if err := plan.Holds(latest); err != nil {
 		return latest, stale(err)
@@ -172,6 +179,47 @@ func (s *Snapshot) change(ctx context.Context, in contract.PublishInput, latest 
 	return next, nil
 }
 
+// climb gives a canary its next share in one region, or the region to it.
+func (s *Snapshot) climb(in contract.PublishInput, latest routing.Snapshot) (routing.Snapshot, error) {
+	plan, at := in.Plan, s.Now()
+	if err := plan.Climbs(latest); err != nil {
+		return latest, stale(err)
+	}
+	lineage := plan.Canary.Lineage
+	running, there := latest.Canary(lineage)
+	var next routing.Snapshot
+	var err error
+	switch {
+	case in.Phase == contract.PhaseGive && there:
+		next, err = latest.Promote(lineage, in.Regions, at)
+	case in.Phase == contract.PhaseGive: // the ladder has one step
+		next, err = latest.Switch(s.route(in, latest), at)
+	case there && slices.Equal(running.Regions, in.Regions):
+		next, err = latest.Shift(lineage, in.ShareBP, at)
+	default:
+		next, err = latest.Split(routing.Canary{
+			Lineage: lineage, Tenant: plan.Tenant, Model: plan.ModelID, Environment: plan.Environment,
+			Version: plan.Version.Number, Share: in.ShareBP, Regions: in.Regions, Simulated: plan.Simulated,
+		}, at)
+	}
+	if err != nil {
+		return latest, permanent(contract.BadPlan, err)
+	}
+	return next, nil
+}
+
+// route is what serves the regions, with the plan's version in its place.
+func (s *Snapshot) route(in contract.PublishInput, latest routing.Snapshot) routing.Route {
+	plan := in.Plan
+	to := routing.Route{Tenant: plan.Tenant, Model: plan.ModelID, Environment: plan.Environment, Version: plan.Version.Number, Regions: in.Regions, Simulated: plan.Simulated}
+	for _, r := range latest.Routes {
+		if r.Tenant == to.Tenant && r.Model == to.Model && r.Environment == to.Environment {
+			to.Callers = append(to.Callers, r.Callers...)
+		}
+	}
+	return to
+}
+
 // back undoes the plan's change where nobody else has changed it since.
 func (s *Snapshot) back(ctx context.Context, in contract.PublishInput, latest routing.Snapshot) (routing.Snapshot, error) {
 	plan := in.Plan
@@ -179,15 +227,22 @@ func (s *Snapshot) back(ctx context.Context, in contract.PublishInput, latest ro
 	if err != nil {
 		return latest, within(settled(err), "snapshot %d", plan.Observed.Snapshot)
 	}
-	if err := plan.Retractable(latest, before, in.Regions); err != nil {
+	regions := in.Regions
+	if plan.Canary != nil { // what another hand brought to one region keeps no other from going back
+		regions = slices.DeleteFunc(slices.Clone(regions), func(r string) bool { return plan.Retractable(latest, before, []string{r}) != nil })
+	}
+	if len(regions) == 0 {
+		regions = in.Regions
+	}
+	if err := plan.Retractable(latest, before, regions); err != nil {
 		return latest, stale(err)
 	}
 	next := latest
 	switch plan.Kind {
 	case promotion.KindPromotion:
-		next, err = latest.Restore(before, plan.Tenant, plan.ModelID, plan.Environment, in.Regions, s.Now())
+		next, err = latest.Restore(before, plan.Tenant, plan.ModelID, plan.Environment, regions, s.Now())
 	case promotion.KindPolicy:
-		next, err = latest.Retract(before, in.Regions, s.Now())
+		next, err = latest.Retract(before, regions, s.Now())
 	default:
 		err = fmt.Errorf("%q: %w", in.Phase, ErrPhase)
 	}

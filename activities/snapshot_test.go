@@ -133,7 +133,7 @@ func TestAPolicyGoesRegionByRegionAndBack(t *testing.T) {
 
 	rival := policyPlan(t, w, 5)
 	_, err = act(t, contract.PublishSnapshot, snapshots(w).PublishSnapshot, contract.PublishInput{
-		Subject: subject(), Action: "policy-9", Phase: contract.PhasePolicy, Plan: rival, Regions: []string{"eu", "us"},
+		Subject: subject(), Action: "policy-9", Phase: contract.PhasePolicy, Plan: rival, Regions: []string{"eu", "us"}, Grant: grantOf(rival, "policy-9"),
 	})
 	require.NoError(t, err)
 	late := publishing(plan, contract.PhaseBack, "eu")

@@ -130,9 +130,11 @@ func deadline(ctx context.Context, now func() time.Time, seconds int) time.Time 
 	return begun.Add(time.Duration(seconds) * time.Second)
 }
 
-// unverified makes a refused signature final, but not a canceled attempt.
+// unverified makes a refused signature final. A verifier that could not judge,
+// because the attempt was canceled or what it asks was away, has refused nothing.
 func unverified(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	var refused *artifact.VerifyError
+	if err == nil || ctx.Err() != nil || !errors.As(err, &refused) {
 		return err
 	}
 	return permanent(contract.BadPackage, err)

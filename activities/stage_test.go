@@ -31,7 +31,7 @@ func TestNoSiteSeesAnOrderThatDoesNotVerify(t *testing.T) {
 			in.Manifest = w.Keep(artifact.MediaTypeManifest, altered)
 		}, contract.BadPackage},
 		{"signed by a stranger", func(t *testing.T, w *activitytest.World, in *contract.RegionInput) {
-			stranger := world(t)
+			stranger := activitytest.New()
 			stranger.Content = w.Content
 			*in = resign(t, stranger, *in, artifact.PredicateRoundManifest)
 		}, contract.BadPackage},

@@ -24,6 +24,7 @@ type Tuning struct {
 	Blobs     Blobs
 	Actions   Actions
 	Snapshots Snapshots
+	Grants    Grants
 }
 
 // A Report is the blob of a scorecard: the card, and all that it and a
@@ -128,6 +129,9 @@ func (t *Tuning) ApplySuggestion(ctx context.Context, in contract.ApplyInput) (c
 	}
 	if plan.Kind != promotion.KindTuning || plan.Tuning == nil || plan.Tenant != in.Tenant || plan.ModelID != in.ModelID {
 		return contract.TuneResult{}, permanent(contract.BadPlan, fmt.Errorf("action %s: %w", in.Action, ErrPlan))
+	}
+	if err := granted(ctx, t.Grants, in.Grant, in.Tenant, in.Action, plan); err != nil {
+		return contract.TuneResult{}, within(err, "action %s", in.Action)
 	}
 	err := t.Actions.RecordOutcome(ctx, contract.OutcomeInput{
 		Subject: in.Subject,

@@ -15,7 +15,7 @@ import (
 func TestATuningIsComputedSuggestedAndApplied(t *testing.T) {
 	w := world(t)
 	bootstrap(t, w)
-	tunings := &activities.Tuning{Blobs: w, Actions: w, Snapshots: w}
+	tunings := &activities.Tuning{Blobs: w, Actions: w, Snapshots: w, Grants: trusting(w)}
 	in := contract.TuneInput{Subject: subject(), Action: "tune-1", Requester: "ann", Environment: "staging", Apply: true}
 
 	card, err := act(t, contract.ComputeScorecard, tunings.ComputeScorecard, in)
@@ -50,7 +50,7 @@ func TestATuningIsComputedSuggestedAndApplied(t *testing.T) {
 	})
 	require.NoError(t, err, "what is suggested can be checked")
 
-	applied, err := act(t, contract.ApplySuggestion, tunings.ApplySuggestion, contract.ApplyInput{Subject: subject(), Action: "tune-1", Plan: suggestion.Plan})
+	applied, err := act(t, contract.ApplySuggestion, tunings.ApplySuggestion, contract.ApplyInput{Subject: subject(), Action: "tune-1", Plan: suggestion.Plan, Grant: grantOf(plan, "tune-1")})
 	require.NoError(t, err)
 	require.Equal(t, contract.Applied, applied.Outcome)
 	require.Equal(t, contract.Applied, w.Outcomes["tune-1"].Outcome)

@@ -24,6 +24,7 @@ type Version struct {
 	Registry Registry
 	Verifier Verifier
 	Versions Versions
+	Scored   Scored // may be nil: no scorecards of versions are kept
 }
 
 // RegisterVersion attaches the bundles to the package, verifies what the
@@ -51,7 +52,7 @@ func (v *Version) RegisterVersion(ctx context.Context, in contract.RegisterInput
 	if err != nil {
 		return contract.Version{}, about(in.Run, in.Number, settled(err))
 	}
-	return version, nil
+	return version, about(in.Run, in.Number, v.proves(ctx, in, version.Number))
 }
 
 // attachAll attaches the bundles of the candidate's claims once all verify.
@@ -115,8 +116,8 @@ func signedBy(ctx context.Context, registry Registry, verifier Verifier, reposit
 		if err == nil {
 			return predicate, nil
 		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err := unverified(ctx, err); !final(err) {
+			return nil, err // not judged: who could say that none is good?
 		}
 	}
 	return nil, permanent(contract.BadPackage, fmt.Errorf("%s@%s (%s): %w", repository, subject.Short(), claim.PredicateType, ErrUnsigned))

@@ -120,11 +120,12 @@ func TestASignatureAmongJunkIsFound(t *testing.T) {
 func TestAPolicyIsAttachedOnlyIfItVerifies(t *testing.T) {
 	w := world(t)
 	bootstrap(t, w)
-	policies := &activities.Policy{Blobs: w, Registry: w, Verifier: w}
-	pushed, err := act(t, contract.PushPolicy, policies.PushPolicy, contract.PushPolicyInput{Action: "policy-1", Plan: policyPlan(t, w, 10)})
+	policies := &activities.Policy{Blobs: w, Registry: w, Verifier: w, Grants: trusting(w)}
+	plan := policyPlan(t, w, 10)
+	pushed, err := act(t, contract.PushPolicy, policies.PushPolicy, contract.PushPolicyInput{Subject: subject(), Action: "policy-1", Plan: plan, Grant: grantOf(plan, "policy-1")})
 	require.NoError(t, err)
 	require.Equal(t, "policies/routing", pushed.Repository)
-	in := contract.AttachInput{Subject: subject(), Repository: pushed.Repository, Package: pushed.Package, PredicateType: artifact.PredicatePolicy}
+	in := contract.AttachInput{Subject: subject(), Repository: pushed.Repository, Package: pushed.Package, PredicateType: artifact.PredicatePolicy, Grant: grantOf(plan, "policy-1")}
 
 	in.Bundle = signed(t, w, pushed.Package.Digest, artifact.PredicateSnapshot, artifact.Descriptor{})
 	_, err = act(t, contract.AttachSignature, policies.AttachSignature, in)

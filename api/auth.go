@@ -148,7 +148,7 @@ func (b *Border) admit(r *http.Request, o *operation) (Caller, *token.Claims, er
 func refusal(err error) string {
 	for _, why := range []error{
 		token.ErrMalformed, token.ErrSignature, token.ErrKey, token.ErrIssuer,
-		token.ErrAudience, token.ErrExpired, token.ErrEarly, token.ErrClaims,
+		token.ErrAudience, token.ErrExpired, token.ErrEarly, token.ErrClaims, token.ErrRevoked,
 	} {
 		if errors.Is(err, why) {
 			return why.Error()

@@ -39,6 +39,11 @@ func (s *Features) register(c *gin.Context, k call) error {
 		Fingerprint: in.Fingerprint,
 		Consented:   in.Consented,
 		Grantees:    in.Grantees,
+		Semantics:   in.Semantics,
+		Description: in.Description,
+		Tags:        in.Tags,
+		Mode:        catalog.Mode(in.Compatibility),
+		Staged:      in.Staged,
 	}
 	for _, p := range in.Purposes {
 		registration.Purposes = append(registration.Purposes, string(p))
@@ -48,7 +53,7 @@ func (s *Features) register(c *gin.Context, k call) error {
 		return registrationProblem(err)
 	}
 	answer, err := s.catalog.Register(c.Request.Context(), k.command, feature, replying(http.StatusCreated, k.feature))
-	return s.b.done(c, answer, err)
+	return s.b.done(c, answer, breaks(err))
 }
 
 // registrationProblem names the field that the domain refused.
@@ -102,6 +107,8 @@ func featureView(f catalog.Feature) v1.Feature {
 		},
 	}
 	view.Consent.WithdrawnAt = moment(f.Consent.WithdrawnAt)
+	view.Content, view.Semantics, view.Description, view.Staged = string(f.Content), f.Semantics, f.Description, f.Staged
+	view.Tags, view.Compatibility = f.Tags, v1.Compatibility(f.Mode)
 	return view
 }
 

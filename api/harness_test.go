@@ -229,7 +229,7 @@ func (s *served) follows(req *http.Request, a answer) {
 		return
 	}
 	head := a.Header.Clone()
-	if strings.HasPrefix(head.Get("Content-Type"), "text/plain") || strings.HasPrefix(head.Get("Content-Type"), "application/openmetrics") || head.Get("Content-Type") == "application/octet-stream" {
+	if strings.HasPrefix(head.Get("Content-Type"), "text/") || strings.HasPrefix(head.Get("Content-Type"), "application/openmetrics") || head.Get("Content-Type") == "application/octet-stream" {
 		return // no schema to speak of
 	}
 	err = openapi3filter.ValidateResponse(s.t.Context(), &openapi3filter.ResponseValidationInput{

@@ -15,6 +15,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/recovery"
+	"github.com/atom-fabric/fabric/domain/routing"
 )
 
 // owned fills a fabric with one of everything that tenant b has.
@@ -49,6 +50,11 @@ func owned(t *testing.T) *served {
 	encoded, pointDigest, err := point.Encode()
 	require.NoError(t, err)
 	s.fabric.Points = map[string][]api.RecoveryPoint{"b": {{Sequence: 1, Action: "recovery-1", Digest: pointDigest, Point: s.fabric.Keep("x", encoded), Bundle: s.fabric.Keep("x", []byte("{}")), At: apitest.Epoch}}}
+	s.fabric.Decided = []api.Decision{{ID: "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", Owner: "b", Caller: "b", At: apitest.Epoch}}
+	s.fabric.Withdrawals = []api.Withdrawal{{Tenant: "b", Epoch: 2, Feature: "f1", AskedAt: apitest.Epoch, Grants: []string{}, Grantees: []string{}}}
+	s.fabric.Ran = api.Ran{Snapshot: routing.Snapshot{Version: 7}, Digest: artifact.DigestOf([]byte("w")), At: apitest.Epoch}
+	proposed := s.fabric.Keep("x", []byte(`{}`)).Digest
+	s.fabric.Proposed = []api.KeptProposal{{Action: "policy-1", Template: "min_cohort", Direction: "tighten", Predicate: proposed, Bundle: proposed, ProposedAt: apitest.Epoch, ExpiresAt: apitest.Epoch, State: "started"}}
 	s.fabric.TrialRows["b/m"] = []api.Trial{{Run: "run-1", Status: "completed"}}
 	return s
 }
@@ -66,6 +72,17 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"registerFeature":      {"/features/register", `{"tenant":"b","feature_id":"f1","schema":{},"consented":true}`},
 		"listFeatures":         {"/features/b", ""},
 		"withdrawConsent":      {"/features/b/f1/withdraw", ""},
+		"featureVersions":      {"/features/b/f1/versions", ""},
+		"promoteFeature":       {"/features/b/f1/promote", `{"version":1}`},
+		"listAccessRequests":   {"/access-requests?tenant=b", ""},
+		"requestAccess":        {"/access-requests?tenant=b", `{"owner":"c","feature_id":"f1","purpose":"GRU","actions":["train"],"days":1,"reason":"x"}`},
+		"decideAccess":         {"/access-requests/access-1/decision?tenant=b", `{"decision":"approve"}`},
+		"listConsents":         {"/consents?tenant=b", ""},
+		"grantConsent":         {"/consents?tenant=b", `{"feature_id":"f1","grantee":"x","actions":["train"]}`},
+		"withdrawGrants":       {"/consents/withdrawals?tenant=b", `{"feature_id":"f1","apply":true}`},
+		"getWithdrawal":        {"/consents/withdrawals/2?tenant=b", ""},
+		"decideWithdrawal":     {"/consents/withdrawals/2/decision?tenant=b", `{"decision":"stop"}`},
+		"getRunLineage":        {"/train/runs/run-1/lineage", ""},
 		"setPrivacyBudget":     {"/privacy/budgets/f1?tenant=b", `{"epsilon":3}`},
 		"listPrivacyBudgets":   {"/privacy/budgets?tenant=b", ""},
 		"getRun":               {"/train/status/run-1", ""},
@@ -83,6 +100,9 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"promoteModel":         {"/models/m/promotions", `{"version":1,"environment":"dev"}`},
 		"getPromotion":         {"/promotions/promote-1", ""},
 		"getEvidence":          {"/promotions/promote-1/evidence", ""},
+		"getCanary":            {"/promotions/promote-1/rollout", ""},
+		"steerCanary":          {"/promotions/promote-1/rollout", `{"do":"pause"}`},
+		"getModelHistory":      {"/models/m/history", ""},
 		"rollbackModel":        {"/models/m/rollbacks", `{"environment":"dev"}`},
 		"listReplicas":         {"/models/m/replicas", ""},
 		"replicateModel":       {"/models/m/replicas", `{"version":1}`},
@@ -94,6 +114,14 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"listPolicies":         {"/policies?tenant=b", ""},
 		"proposePolicy":        {"/policies/proposals?tenant=b", policyBody},
 		"getRollout":           {"/policies/rollouts/policy-1", ""},
+		"listRolloutRegions":   {"/policies/rollouts/policy-1/regions", ""},
+		"steerPolicy":          {"/policies/rollouts/policy-1/steer?tenant=b", `{"do":"pause"}`},
+		"listProposals":        {"/policies/proposals?tenant=b", ""},
+		"getProposal":          {"/policies/proposals/policy-1", ""},
+		"listVerdicts":         {"/policies/decisions?tenant=b", ""},
+		"replayPolicy":         {"/policies/replay?tenant=b", policyBody},
+		"recordObservations":   {"/policies/observations?tenant=b", `{"items":[{"metric":"drift","target":"eu","at":"2026-11-22T12:00:00Z","value":1}]}`},
+		"evaluatePolicy":       {"/policies/evaluations?tenant=b", `{"window_seconds":60,"baseline_windows":3}`},
 		"listApprovers":        {"/approvers?tenant=b", ""},
 		"addApprover":          {"/approvers?tenant=b", `{"name":"x","role":"owner","public_key":"x"}`},
 		"listApprovals":        {"/approvals?tenant=b", ""},
@@ -104,14 +132,19 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"listDelegations":      {"/delegations?tenant=b", ""},
 		"addDelegation":        {"/delegations?tenant=b", `{"bundle":"{}"}`},
 		"revokeDelegation":     {"/delegations/" + string(artifact.DigestOf([]byte("w"))) + "/revoke?tenant=b", `{"reason":"left"}`},
+		"getDecision":          {"/decisions/0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", ""},
+		"revokeTokens":         {"/tokens/revocations?tenant=b", `{"reason":"left"}`},
+		"listTokenRevocations": {"/tokens/revocations?tenant=b", ""},
 		"auditLeaves":          {"/audit/leaves?tenant=b", ""},
 		"getScorecard":         {"/scorecards/m", ""},
+		"getScorecardReport":   {"/scorecards/m/report", ""},
 		"suggestTuning":        {"/tuning/suggestions", `{"model_id":"m","environment":"dev"}`},
 		"getSuggestion":        {"/tuning/suggestions/tune-1", ""},
 		"getBlob":              {"/blobs/" + string(artifact.DigestOf([]byte("w"))), ""},
 		"submitUpdate":         {"/rounds/run-1/1/submissions", `{"examples":1,"metrics":{"evaluated":1,"correct":1,"loss_micros":1},"bundle":"{}"}`},
 	}
 	elsewhere := map[string]string{ // why an operation is not in the table
+		"discoverFeatures": "shows outsiders that a feature exists, and no more: TestOutsidersSeeACard",
 		"startRun":         "others take part by consent: TestARunBeginsOnlyIfItCould",
 		"uploadModel":      "its tenant is in the signed statement: TestAPackageThatIsRefusedLeavesNothing",
 		"putModelFile":     "of its sender: TestAFileThatWasSentAheadIsItsSendersAlone",
@@ -122,6 +155,7 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"routerActive":     "no tenant's",
 		"routerDecision":   "the router's own matrix",
 		"getSnapshot":      "no tenant's",
+		"recordDecisions":  "of every tenant: TestRoutersBringWhatTheyDecided",
 		"auditCheckpoint":  "no tenant's",
 		"auditProof":       "hashes only",
 		"auditConsistency": "hashes only",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/modelpack"
 )
 
@@ -61,9 +62,21 @@ func (s *Exchange) get(c *gin.Context, k call) error {
 		return err
 	}
 	view := modelView(model)
-	view.Versions = views(model.Versions, versionView)
+	view.Versions = views(model.Versions, func(v ModelVersion) v1.ModelVersion { return taintedView(v, model.Taints) })
 	view.Simulated = k.Simulated
 	return s.b.send(c, http.StatusOK, view)
+}
+
+// taintedView says of a version which withdrawals reach it.
+func taintedView(v ModelVersion, taints []Taint) v1.ModelVersion {
+	view := versionView(v)
+	for _, t := range taints {
+		if t.Version == v.Number {
+			view.Tainted = append(view.Tainted, t.Words())
+			view.Blocked = view.Blocked || consent.Blocks(t.Decision)
+		}
+	}
+	return view
 }
 
 // put keeps a piece of a file that a package will name. Until then nobody

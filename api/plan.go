@@ -10,6 +10,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/routing"
@@ -87,7 +88,7 @@ func (p planner) save(ctx context.Context, k call, id string, plan promotion.Pla
 	return p.actions.SavePlan(ctx, k.command, action, replying(200, func(written Action) any {
 		return v1.Planned{
 			ID: written.ID, Kind: v1.PlannedKind(plan.Kind), PlanDigest: string(blob.Digest), Plan: v1.JSON(text),
-			Risk: plan.Risk.Score, ApprovalsNeeded: len(seats), ApproverRoles: roles(seats),
+			Risk: plan.Risk.Score, ApprovalsNeeded: len(seats), ApproverRoles: roles(seats), RiskParts: riskParts(plan.Risk),
 			Next:      how + " with apply true and plan_digest " + string(blob.Digest),
 			Simulated: k.Simulated,
 		}
@@ -213,7 +214,8 @@ func planProblem(err error) error {
 	case errors.Is(err, promotion.ErrRegions):
 		return badPlan.at("/regions", promotion.ErrRegions.Error())
 	}
-	for _, why := range []error{promotion.ErrNoChange, promotion.ErrRevision, promotion.ErrEnvironment, promotion.ErrKind, promotion.ErrPoint} {
+	for _, why := range []error{promotion.ErrNoChange, promotion.ErrRevision, promotion.ErrEnvironment, promotion.ErrKind, promotion.ErrPoint,
+		promotion.ErrBaseline, promotion.ErrWayBack, canary.ErrShares, canary.ErrTimes, canary.ErrSamples, canary.ErrAlpha, canary.ErrGuardrail, canary.ErrSteps} {
 		if errors.Is(err, why) {
 			return badPlan.because(why.Error())
 		}

@@ -79,9 +79,17 @@ func (s *Policies) propose(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
+	var guard *promotion.Guard
+	if in.Guard.Metric != "" {
+		g := guardOf(in.Guard)
+		if err := g.Check(); err != nil {
+			return badPlan.at("/guard", err.Error())
+		}
+		guard = &g
+	}
 	plan, err := promotion.NewPlan(promotion.Desire{
 		Kind: promotion.KindPolicy, Tenant: k.Tenant, Environment: promotion.Production, Regions: in.Regions,
-		Policy: &document, Simulated: k.Simulated,
+		Policy: &document, Guard: guard, Simulated: k.Simulated,
 	}, promotion.World{
 		Observed: promotion.Observe(promotion.KindPolicy, k.Tenant, "", promotion.Production, served, world),
 		Regions:  served,

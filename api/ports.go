@@ -18,6 +18,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -233,8 +234,12 @@ type Sites interface {
 	ActiveSites(ctx context.Context, tenants []string) ([]site.Site, error)
 	// Work returns the open stages whose cohort holds the site and that it has
 	// not answered, by run and number. It returns as soon as there is one, else
-	// nothing after wait. It notes that the site was seen.
+	// nothing after wait, or when its tenant withdraws something meanwhile. A stage
+	// that a withdrawal has taken from the site is not among them. It notes that
+	// the site was seen.
 	Work(ctx context.Context, tenant, id string, wait time.Duration) ([]Work, error)
+	// Floors returns what the withdrawals of a tenant have ended, and its epoch.
+	Floors(ctx context.Context, tenant string) ([]consent.Floor, int64, error)
 	// Stage returns an open stage of the site, answered or not; an empty stage
 	// is [round.StageUpdate]. ErrNotFound when the site is not in it, ErrClosed
 	// when it takes no more submissions.
@@ -311,6 +316,9 @@ type Packages interface {
 // ship, or those of an operator's OPA. An error admits nothing.
 type Rules interface {
 	Admit(ctx context.Context, run policy.Admission) (allowed bool, reasons []string, err error)
+	// Admission is Admit, as a decision to be logged: d says who asked, when and
+	// why, and the answer adds what was decided, by what, on which masked input.
+	Admission(ctx context.Context, d policy.Decision, run policy.Admission) (policy.Decision, error)
 }
 
 // SiteTokens mints the short-lived token that an enrolled site works with.
@@ -323,6 +331,7 @@ type SiteTokens interface {
 type Ports struct {
 	Idempotency Idempotency
 	Catalog     Catalog
+	Consents    Consents
 	Runs        Runs
 	Sites       Sites
 	Models      Models
@@ -341,4 +350,10 @@ type Ports struct {
 	Budgets     Budgets
 	Replicas    Replicas
 	Recoveries  Recoveries
+	Decisions   Decisions
+	Rollouts    Rollouts
+	Revocations Revocations
+	Verdicts    Verdicts
+	Replayer    Replayer
+	Proposals   Proposals
 }

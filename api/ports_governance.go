@@ -12,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/routing"
+	"github.com/atom-fabric/fabric/domain/scorecard"
 )
 
 // Models keeps models and their versions.
@@ -71,6 +72,7 @@ type Model struct {
 	Champions map[string]int // environment -> version that was promoted there
 	Versions  []ModelVersion
 	CreatedAt time.Time
+	Taints    []Taint // withdrawals that reach its versions
 }
 
 // A ModelVersion is a verified package.
@@ -205,6 +207,12 @@ type Workflows interface {
 	// PauseRun asks a run to begin no further round, or to go on. ErrNotFound
 	// as for StopRun.
 	PauseRun(ctx context.Context, run string, pause contract.PauseRequest) error
+	// SteerRollout tells the rollout of a promotion what a person asks, and
+	// returns where it is then; the same id twice is the same request. ErrNotFound
+	// when it has not begun or is over, ErrClosed when it turns the request away.
+	SteerRollout(ctx context.Context, action, id string, steer contract.Steer) (contract.CanaryState, error)
+	// SteerPolicy is the same for the rollout of a policy that watches a region.
+	SteerPolicy(ctx context.Context, action, id string, steer contract.Steer) (contract.CanaryState, error)
 }
 
 // Snapshots is what the data plane runs.
@@ -271,6 +279,10 @@ type AuditProof struct {
 type Scorecards interface {
 	// Trials returns the closed runs of a model of the tenant, oldest first.
 	Trials(ctx context.Context, caller Caller, model string) ([]Trial, error)
+	// Facts returns what the card of a subject of the caller's tenant is made of:
+	// the model's closed runs, without a version all of them, and what the fabric
+	// saw of its rounds and requests. No trials where there is no such subject.
+	Facts(ctx context.Context, caller Caller, subject scorecard.Subject) (scorecard.Facts, error)
 }
 
 // A Trial is a finished run with what it was given and what came of it.

@@ -62,6 +62,8 @@ var (
 	noConsent         = Kind{"no_consent", 422, "Features may not be used"}
 	badParams         = Kind{"bad_params", 422, "The parameters do not fit together"}
 	badFeature        = Kind{"bad_feature", 422, "The feature cannot be registered"}
+	badGrant          = Kind{"bad_grant", 422, "The grant cannot be given"}
+	featureBreaks     = Kind{"feature_breaks", 409, "The version would break those who use the feature"}
 	badUpdate         = Kind{"bad_update", 422, "The update cannot be aggregated"}
 	badPackage        = Kind{"bad_package", 422, "The package cannot be accepted"}
 	badAlias          = Kind{"bad_alias", 422, "The alias cannot be moved so"}
@@ -69,6 +71,7 @@ var (
 	badPlan           = Kind{"bad_plan", 422, "No plan can be made of this"}
 	badVote           = Kind{"bad_vote", 422, "The vote is not a signed statement"}
 	badDelegation     = Kind{"bad_delegation", 422, "The delegation cannot be accepted"}
+	badRecord         = Kind{"bad_record", 422, "The records are not a router's"}
 	badLink           = Kind{"bad_link", 403, "The link does not lead here, or is over"}
 	noSigningKey      = Kind{"no_signing_key", 422, "A production round needs a signing key"}
 	notAdmitted       = Kind{"not_admitted", 422, "The rules do not admit the run"}
@@ -86,7 +89,7 @@ func Codes() map[string]int {
 		badRequest, invalidRequest, keyMissing, tenantMissing, tokenMissing, tokenInvalid, roleMissing, simulationRefused,
 		notFound, methodNotAllowed, conflict, keyInProgress, planStale, planMissing, noApprovers, budgetExhausted, noSites, notRunning,
 		notReady, closed, noOpenStage, tooLarge, mediaType, badRange, keyReused, unverified, noConsent, badParams,
-		badFeature, badUpdate, badPackage, badKey, badPlan, badVote, badDelegation, badLink, noSigningKey, notAdmitted, rateLimited, internalError, wrongOffset, uploadBusy, uploadsFull,
+		badFeature, badGrant, featureBreaks, badUpdate, badPackage, badKey, badPlan, badVote, badDelegation, badRecord, badLink, noSigningKey, notAdmitted, rateLimited, internalError, wrongOffset, uploadBusy, uploadsFull,
 		routerFailed, unavailable, routerAway, aliasMoved, lengthRequired, badAlias,
 	} {
 		codes[k.Code] = k.Status

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -9,18 +10,21 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/promotion"
 )
 
 // Promotions plans and starts promotions: part of I.1.3.
 type Promotions struct {
 	planner
-	models Models
+	models    Models
+	rollouts  Rollouts
+	workflows Workflows
 }
 
 // NewPromotions returns the service.
 func NewPromotions(b *Border, p Ports) *Promotions {
-	return &Promotions{planner: newPlanner(b, p), models: p.Models}
+	return &Promotions{planner: newPlanner(b, p), models: p.Models, rollouts: p.Rollouts, workflows: p.Workflows}
 }
 
 // Mount implements [Service].
@@ -29,6 +33,9 @@ func (s *Promotions) Mount(r gin.IRouter) {
 	s.b.mount(r, "getPromotion", s.get)
 	s.b.mount(r, "getEvidence", s.evidence)
 	s.b.mount(r, "rollbackModel", s.rollback)
+	s.b.mount(r, "getCanary", s.rollout)
+	s.b.mount(r, "steerCanary", s.steer)
+	s.b.mount(r, "getModelHistory", s.history)
 }
 
 func (s *Promotions) promote(c *gin.Context, k call) error {
@@ -61,23 +68,23 @@ func (s *Promotions) plan(c *gin.Context, k call, in v1.PromotionRequest, how st
 	if err != nil {
 		return err
 	}
-	regions := in.Regions
-	if len(regions) == 0 {
-		regions = served
+	if err := s.proven(ctx, k, in, model, before); err != nil {
+		return err
 	}
+	saw, regions, err := s.seen(ctx, k, model, string(in.Environment), served, in.Regions, world)
+	if err != nil {
+		return err
+	}
+	saw.Evaluated, saw.Served = version.Metrics.Evaluated, before
+	rollout, once := design(in, model, saw.Observed, before)
 	plan, err := promotion.NewPlan(promotion.Desire{
 		Kind: promotion.KindPromotion, Tenant: k.Tenant, ModelID: model, Environment: string(in.Environment), Regions: regions,
 		Version: &promotion.Version{
 			Number: version.Number, Repository: version.Repository, Package: version.Package.Digest,
 			Weights: version.Weights.Digest, Bundle: version.Bundle.Digest,
 		},
-		Simulated: k.Simulated,
-	}, promotion.World{
-		Observed:  promotion.Observe(promotion.KindPromotion, k.Tenant, model, string(in.Environment), regions, world),
-		Regions:   served,
-		Evaluated: version.Metrics.Evaluated,
-		Served:    before,
-	})
+		Canary: rollout, AtOnce: once, Simulated: k.Simulated,
+	}, saw)
 	if err != nil {
 		return planProblem(err)
 	}
@@ -98,6 +105,12 @@ func (s *Promotions) apply(c *gin.Context, k call, in v1.PromotionRequest) error
 	if !same {
 		return badPlan.at("/plan_digest", "is that of a plan for something else than this request asks for")
 	}
+	if err := s.proven(ctx, k, in, model, plan.Rollback); err != nil {
+		return err
+	}
+	if in.DryRun {
+		return s.rehearse(c, k, action, plan)
+	}
 	id, risk := contract.PromotionID(action.ID), int64(plan.Risk.Score)
 	start := Start{
 		Workflow: contract.ModelPromotion.Name, ID: id, Queue: contract.QueueControl,
@@ -110,6 +123,53 @@ func (s *Promotions) apply(c *gin.Context, k call, in v1.PromotionRequest) error
 	}
 	answer, err := s.actions.Apply(ctx, k.command, action.ID, start, replying(http.StatusAccepted, k.started(id, "/promotions/")))
 	return s.b.done(c, answer, err)
+}
+
+// rehearse answers with what an apply has checked, and starts nothing.
+func (s *Promotions) rehearse(c *gin.Context, k call, action Action, plan promotion.Plan) error {
+	version, err := s.models.ModelVersion(c.Request.Context(), k.Caller, plan.ModelID, plan.Version.Number)
+	if err != nil {
+		return err
+	}
+	if version.Package.Digest != plan.Version.Package || version.Repository != plan.Version.Repository {
+		return badPlan.because("the plan's version is not the registered one")
+	}
+	text, err := artifact.Canonical(plan)
+	if err != nil {
+		return err
+	}
+	return s.b.send(c, http.StatusOK, v1.Planned{
+		ID: action.ID, Kind: v1.PlannedKind(plan.Kind), PlanDigest: string(action.Plan.Digest), Plan: v1.JSON(text), Risk: plan.Risk.Score,
+		ApprovalsNeeded: action.Need, ApproverRoles: []string{}, RiskParts: riskParts(plan.Risk), Next: "the same request without dry_run does exactly this",
+		Checked: []string{
+			"what the plan observed runs still", "the version is registered with the plan's package", "no scorecard of the version is against it",
+			"enough people are enrolled who may approve it",
+		},
+		Simulated: k.Simulated,
+	})
+}
+
+// proven refuses a version whose scorecard is against it. A way back is not
+// judged: what is left must go.
+func (s *Promotions) proven(ctx context.Context, k call, in v1.PromotionRequest, model string, wayBack bool) error {
+	if wayBack || string(in.Environment) == promotion.Dev {
+		return nil
+	}
+	why, err := s.rollouts.Unproven(ctx, k.Caller, model, in.Version)
+	if err != nil {
+		return err
+	}
+	if why != "" {
+		return badPlan.at("/version", promotion.ErrUnproven.Error()+": "+why)
+	}
+	return nil
+}
+
+// riskParts shows what each factor adds to a risk.
+func riskParts(r promotion.Risk) []v1.RiskPart {
+	return views(r.Contributions(), func(c promotion.Contribution) v1.RiskPart {
+		return v1.RiskPart{Factor: c.Factor, Mille: c.Mille, Points: c.Points}
+	})
 }
 
 func (s *Promotions) get(c *gin.Context, k call) error {

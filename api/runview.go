@@ -70,6 +70,9 @@ func paramsOf(in v1.RunParams) round.Params {
 		OverBP:      in.OverBp,
 		TargetBP:    in.TargetBp,
 		Patience:    in.Patience,
+		Measurement: measurementOf(in.Measurement),
+		Purpose:     in.Purpose,
+		Meets:       in.Meets,
 	}
 }
 
@@ -144,6 +147,9 @@ func paramsView(p round.Params) v1.RunParams {
 		OverBp:      p.OverBP,
 		TargetBp:    p.TargetBP,
 		Patience:    p.Patience,
+		Measurement: measurementView(p.Measurement),
+		Purpose:     p.Purpose,
+		Meets:       p.Meets,
 	}
 }
 

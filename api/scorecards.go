@@ -1,15 +1,19 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 
 	"github.com/gin-gonic/gin"
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/promotion"
+	"github.com/atom-fabric/fabric/domain/reportcard"
 	"github.com/atom-fabric/fabric/domain/scorecard"
 )
 
@@ -18,28 +22,29 @@ type Tuning struct {
 	planner
 	cards  Scorecards
 	models Models
+	blobs  Blobs
 }
 
 // NewTuning returns the service.
 func NewTuning(b *Border, p Ports) *Tuning {
-	return &Tuning{planner: newPlanner(b, p), cards: p.Scorecards, models: p.Models}
+	return &Tuning{planner: newPlanner(b, p), cards: p.Scorecards, models: p.Models, blobs: p.Blobs}
 }
 
 // Mount implements [Service].
 func (s *Tuning) Mount(r gin.IRouter) {
 	s.b.mount(r, "getScorecard", s.card)
+	s.b.mount(r, "getScorecardReport", s.report)
 	s.b.mount(r, "suggestTuning", s.suggest)
 	s.b.mount(r, "getSuggestion", s.get)
 }
 
-// card computes the scorecard from the closed runs, as the tuner does.
+// card computes the scorecard of a model.
 func (s *Tuning) card(c *gin.Context, k call) error {
 	model := c.Param("model_id")
-	trials, err := s.trials(c, k, model)
+	card, err := s.judge(c, k, model)
 	if err != nil {
 		return err
 	}
-	card := scorecard.Compute(trials)
 	text, err := json.Marshal(card)
 	if err != nil {
 		return err
@@ -47,6 +52,66 @@ func (s *Tuning) card(c *gin.Context, k call) error {
 	return s.b.send(c, http.StatusOK, v1.Scorecard{
 		ModelID: model, Status: string(card.Status), Score: card.Score, Card: v1.JSON(text), Simulated: k.Simulated,
 	})
+}
+
+// report draws the scorecard.
+func (s *Tuning) report(c *gin.Context, k call) error {
+	card, err := s.judge(c, k, c.Param("model_id"))
+	if err != nil {
+		return err
+	}
+	c.Header("Cache-Control", "no-store")
+	c.Header("X-Content-Type-Options", "nosniff")
+	switch c.Query("format") {
+	case "md":
+		c.Data(http.StatusOK, "text/markdown; charset=utf-8", []byte(reportcard.Markdown(card)))
+		return nil
+	case "prometheus":
+		c.Data(http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", []byte(reportcard.Prometheus(card)))
+		return nil
+	}
+	page, err := reportcard.HTML(card)
+	if err != nil {
+		return err
+	}
+	c.Header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
+	c.Data(http.StatusOK, "text/html; charset=utf-8", page)
+	return nil
+}
+
+// judge computes the card of the subject that the request names. A model
+// without a closed run, or without that version, is not found.
+func (s *Tuning) judge(c *gin.Context, k call, model string) (scorecard.Card, error) {
+	subject := scorecard.Subject{Model: model, Region: c.Query("region")}
+	if text := c.Query("version"); text != "" {
+		var err error
+		if subject.Version, err = strconv.Atoi(text); err != nil {
+			return scorecard.Card{}, invalidRequest.at("query:version", "must be an integer")
+		}
+	}
+	ctx := c.Request.Context()
+	facts, err := s.cards.Facts(ctx, k.Caller, subject)
+	if err != nil {
+		return scorecard.Card{}, err
+	}
+	if len(facts.Trials) == 0 {
+		return scorecard.Card{}, noRun()
+	}
+	evidence, err := facts.Evidence(func(digest artifact.Digest) (artifact.Tensors, error) {
+		text, err := read(ctx, s.blobs, digest, maxCounts)
+		if err != nil {
+			return nil, err
+		}
+		return artifact.ReadTensors(bytes.NewReader(text), maxCounts)
+	})
+	if err != nil {
+		return scorecard.Card{}, err
+	}
+	return scorecard.Judge(evidence), nil
+}
+
+func noRun() error {
+	return &Problem{Kind: notFound, Detail: "the model has no closed run; POST /train/round starts one"}
 }
 
 // trials returns the closed runs of a model, and not found when there are none:
@@ -57,7 +122,7 @@ func (s *Tuning) trials(c *gin.Context, k call, model string) ([]scorecard.Trial
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, &Problem{Kind: notFound, Detail: "the model has no closed run; POST /train/round starts one"}
+		return nil, noRun()
 	}
 	return views(found, func(t Trial) scorecard.Trial {
 		return scorecard.Trial{Run: t.Run, Params: t.Params, Metrics: t.Metrics, Status: t.Status}

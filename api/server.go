@@ -84,13 +84,13 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 	var services []Service
 	switch name {
 	case ServiceFeatures:
-		services = []Service{NewFeatures(b, ports), NewPrivacy(b, ports)}
+		services = []Service{NewFeatures(b, ports), NewPrivacy(b, ports), NewGrants(b, ports), NewAccessDesk(b, ports)}
 	case ServiceTraining:
 		services = []Service{NewTraining(b, ports), NewFleet(b, ports)}
 	case ServiceModels:
 		services = []Service{NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports)}
 	case ServicePolicies:
-		services = []Service{NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports)}
+		services = []Service{NewPolicies(b, ports), NewLoop(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports), NewDecided(b, ports), NewCredentials(b, ports)}
 	case ServiceScorecards:
 		services = []Service{NewTuning(b, ports)}
 	case ServiceGateway:
@@ -99,8 +99,8 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 			return nil, fmt.Errorf("service %s: %w", name, err)
 		}
 		services = []Service{
-			NewFeatures(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports),
-			NewPolicies(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports),
+			NewFeatures(b, ports), NewGrants(b, ports), NewAccessDesk(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports),
+			NewPolicies(b, ports), NewLoop(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports), NewDecided(b, ports), NewCredentials(b, ports),
 			NewTuning(b, ports), NewPrivacy(b, ports), proxy,
 		}
 	default:

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,7 @@ const (
 	maxBlob      = 64 << 20 // of an update
 	maxDocument  = 1 << 20  // of a manifest or a bundle
 	maxMessage   = 4 << 20  // of the secure aggregation protocol
+	maxPack      = 16 << 20 // of the grants that one tenant takes part under
 	siteTokenTTL = time.Hour
 )
 
@@ -119,6 +121,9 @@ func (s *Fleet) work(c *gin.Context, k call) error {
 		return err
 	}
 	list := v1.WorkList{Items: make([]v1.Work, 0, len(found))}
+	if list.Floors, err = floorsView(ctx, s.sites, k.Tenant); err != nil {
+		return err
+	}
 	for _, w := range found {
 		manifest, err := read(ctx, s.blobs, w.Manifest.Digest, maxDocument)
 		if err != nil {
@@ -136,9 +141,29 @@ func (s *Fleet) work(c *gin.Context, k call) error {
 		if w.Inbox.Digest != "" {
 			item.Inbox = descriptorView(w.Inbox)
 		}
+		if item.Grants, err = s.grants(ctx, k.Tenant, manifest); err != nil {
+			return fmt.Errorf("grants of round %s/%d: %w", w.Stage.Run, w.Stage.Number, err)
+		}
 		list.Items = append(list.Items, item)
 	}
 	return s.b.send(c, http.StatusOK, list)
+}
+
+// grants returns the pack of the tenant's grants that a manifest names.
+func (s *Fleet) grants(ctx context.Context, tenant string, manifest []byte) (string, error) {
+	var m struct {
+		Consents []round.TenantConsent `json:"consents"`
+	}
+	if err := json.Unmarshal(manifest, &m); err != nil {
+		return "", err
+	}
+	for _, c := range m.Consents {
+		if c.Tenant == tenant {
+			text, err := read(ctx, s.blobs, c.Grants, maxPack)
+			return string(text), err
+		}
+	}
+	return "", nil
 }
 
 // read returns a small blob whole. That one of ours is missing is a fault of

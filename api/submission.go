@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/compress"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -127,10 +129,8 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 		return "more rows were classified rightly than were evaluated", nil
 	case work.Stage.Kind != round.Train && sub.From != 0:
 		return "only a train round takes late updates", nil
-	case work.Stage.Kind == round.Evaluate && sub.Update.Digest != "":
-		return "an evaluation has no update", nil
 	case work.Stage.Kind == round.Evaluate:
-		return "", nil
+		return s.miscounted(ctx, work, sub)
 	case sub.Update.Digest == "":
 		return "the update is missing", nil
 	case m.Examples == 0:
@@ -167,6 +167,51 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	}
 	return "", nil
 }
+
+// miscounted says why the counts of an evaluation cannot be added, "" if they
+// can or the run asks for none.
+func (s *Fleet) miscounted(ctx context.Context, work Work, sub Submission) (string, error) {
+	manifest, err := s.manifest(ctx, work)
+	if err != nil {
+		return "", err
+	}
+	what := manifest.Params.Measurement
+	switch {
+	case !what.On() && sub.Update.Digest != "":
+		return "an evaluation has no update", nil
+	case !what.On():
+		return "", nil
+	case sub.Update.Digest == "":
+		return "the counts of the measurement are missing", nil
+	case sub.Update.SizeBytes > maxCounts:
+		return "the counts of the measurement are too large", nil
+	}
+	text, err := read(ctx, s.blobs, sub.Update.Digest, maxCounts)
+	if errors.Is(err, ErrNotFound) {
+		return "", badUpdate.at("/update/digest", "upload the counts first: PUT /blobs/{digest}")
+	}
+	if err != nil {
+		return "", err
+	}
+	if int64(len(text)) != sub.Update.SizeBytes {
+		return "", badUpdate.at("/update/size_bytes", "is not the size of what was uploaded")
+	}
+	tensors, err := artifact.ReadTensors(bytes.NewReader(text), maxCounts)
+	if err != nil {
+		return clip(err.Error()), nil
+	}
+	counts, err := measure.FromTensors(tensors, what.Len())
+	if err != nil {
+		return err.Error(), nil
+	}
+	if !measure.Possible(what, counts, sub.Metrics.Evaluated) {
+		return "more rows were counted than were evaluated", nil
+	}
+	return "", nil
+}
+
+// maxCounts bounds the counts of an evaluation, with their header.
+const maxCounts = 8*round.MaxMeasured + 1<<16
 
 // manifest is what the round was begun with.
 func (s *Fleet) manifest(ctx context.Context, work Work) (round.Manifest, error) {

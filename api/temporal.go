@@ -83,6 +83,28 @@ func (t *Temporal) PauseRun(ctx context.Context, run string, pause contract.Paus
 	return nil
 }
 
+// SteerPolicy implements [Workflows].
+func (t *Temporal) SteerPolicy(ctx context.Context, action, id string, steer contract.Steer) (contract.CanaryState, error) {
+	ctx, cancel := context.WithTimeout(ctx, messageTimeout)
+	defer cancel()
+	state, err := contract.Steering.Send(ctx, t.client, contract.RolloutID(action), id, steer)
+	if err != nil {
+		return state, fmt.Errorf("steer %s: %w", action, messageError(err))
+	}
+	return state, nil
+}
+
+// SteerRollout implements [Workflows].
+func (t *Temporal) SteerRollout(ctx context.Context, action, id string, steer contract.Steer) (contract.CanaryState, error) {
+	ctx, cancel := context.WithTimeout(ctx, messageTimeout)
+	defer cancel()
+	state, err := contract.Steering.Send(ctx, t.client, contract.CanaryID(action), id, steer)
+	if err != nil {
+		return state, fmt.Errorf("steer %s: %w", action, messageError(err))
+	}
+	return state, nil
+}
+
 // messageError translates what Temporal says into the ports' words.
 func messageError(err error) error {
 	var missing *serviceerror.NotFound

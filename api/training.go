@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -26,12 +27,15 @@ type Training struct {
 	sites     Sites
 	workflows Workflows
 	rules     Rules
+	verdicts  Verdicts
+	snapshots Snapshots
 	budgets   Budgets
+	consents  Consents
 }
 
 // NewTraining returns the service.
 func NewTraining(b *Border, p Ports) *Training {
-	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows, rules: p.Rules, budgets: p.Budgets}
+	return &Training{b: b, catalog: p.Catalog, runs: p.Runs, sites: p.Sites, workflows: p.Workflows, rules: p.Rules, verdicts: p.Verdicts, snapshots: p.Snapshots, budgets: p.Budgets, consents: p.Consents}
 }
 
 // Mount implements [Service].
@@ -42,6 +46,7 @@ func (s *Training) Mount(r gin.IRouter) {
 	s.b.mount(r, "stopRun", s.stop)
 	s.b.mount(r, "pauseRun", s.pause)
 	s.b.mount(r, "resumeRun", s.resume)
+	s.b.mount(r, "getRunLineage", s.lineage)
 }
 
 // start accepts a run only if it could begin now: its parameters hold
@@ -77,10 +82,10 @@ func (s *Training) start(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.admitted(ctx, policy.Admission{
+	if err := s.admitted(ctx, k, policy.Admission{
 		Tenant: k.Tenant, Tenants: tenants, Model: in.ModelID, Requested: params.Features,
 		Features: policy.Consents(have), Cohort: round.CohortOf(fleet),
-		Production: params.Production, Signing: s.b.opts.SigningKey, Simulation: k.Simulated,
+		Production: params.Production, Signing: s.b.opts.SigningKey, Simulation: k.Simulated, Demands: demands(params),
 	}); err != nil {
 		return err
 	}
@@ -112,16 +117,52 @@ func (s *Training) start(c *gin.Context, k call) error {
 
 // admitted asks the rules engine, which may be the operator's own and stricter
 // than we are. An engine that does not answer admits nothing.
-func (s *Training) admitted(ctx context.Context, run policy.Admission) error {
-	allowed, reasons, err := s.rules.Admit(ctx, run)
-	switch {
-	case err != nil:
+func (s *Training) admitted(ctx context.Context, k call, run policy.Admission) error {
+	decided, err := s.rules.Admission(ctx, policy.Decision{
+		ID: s.b.opts.NewID(), At: s.b.now(), TraceID: k.TraceID, Tenant: k.Tenant, Region: alone(run.Cohort), Purpose: "train", Simulated: k.Simulated,
+	}, run)
+	if err != nil {
 		return fmt.Errorf("%w: rules engine: %w", ErrUnavailable, err)
-	case !allowed:
-		return notAdmitted.because("the rules refuse the run, it was not started: " + strings.Join(reasons, "; "))
+	}
+	// A decision that is not logged could not be replayed: without its row, no run.
+	if err := s.verdicts.Record(ctx, decided); err != nil {
+		return err
+	}
+	if !decided.Allowed {
+		return notAdmitted.because("the rules refuse the run, it was not started: " + strings.Join(decided.Reasons, "; "))
 	}
 	return nil
 }
+
+// alone is the region of a run that has only one.
+func alone(cohort []round.Cohort) string {
+	region := ""
+	for _, c := range cohort {
+		if region != "" && region != c.Region {
+			return ""
+		}
+		region = c.Region
+	}
+	return region
+}
+
+// demands are what the limits of the policy bound, rounded up: a run is not to
+// slip below a limit by less than a thousandth.
+func demands(p round.Params) policy.Demands {
+	d := policy.Demands{DeadlineSeconds: p.DeadlineSeconds, Retries: p.Extensions}
+	if p.Privacy.On() {
+		d.EpsilonMilli, d.ClipMilli = milli(p.Privacy.MaxEpsilon), milli(p.Privacy.ClipNorm)
+		if p.Privacy.MaxEpsilon == 0 {
+			d.EpsilonMilli = unbounded // it leaves epsilon to the budgets
+		}
+	}
+	return d
+}
+
+// unbounded is more than any limit allows.
+const unbounded = 1 << 53
+
+func milli(x float64) int64 { return int64(min(math.Ceil(1000*x), unbounded)) }
 
 // consented fills in the features and the number of columns when they were
 // left out, and refuses features that the caller may not use. It returns what
@@ -164,6 +205,9 @@ func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Param
 	if err != nil {
 		return nil, err
 	}
+	if sites, err = s.unquarantined(ctx, sites); err != nil {
+		return nil, err
+	}
 	regions := map[string]bool{}
 	for _, one := range sites {
 		regions[one.Region] = true
@@ -185,6 +229,21 @@ func (s *Training) enrolled(ctx context.Context, tenants []string, p round.Param
 		}
 	}
 	return nil, problem
+}
+
+// unquarantined returns the sites that the policy in force does not keep out of
+// every run.
+func (s *Training) unquarantined(ctx context.Context, sites []site.Site) ([]site.Site, error) {
+	world, err := s.snapshots.Latest(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(world.Regions))
+	for i, r := range world.Regions {
+		names[i] = r.Name
+	}
+	document := inForce(world, names)
+	return slices.DeleteFunc(sites, func(one site.Site) bool { return document.Isolates(one.Tenant, one.ID) }), nil
 }
 
 // paramProblem names the parameter as the request spells it.

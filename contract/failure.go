@@ -12,6 +12,7 @@ const (
 	BadPlan    = "BadPlan"    // a plan that cannot be applied as it is
 	NotActive  = "NotActive"  // a region did not run in time what it was given
 	NotHeld    = "NotHeld"    // a region's mirror does not hold the verified package
+	NoGrant    = "NoGrant"    // a write without a grant for what it would write
 
 	NoQuorum     = "NoQuorum"     // a round ended below its quorum of sites or regions
 	RoundFailed  = "RoundFailed"  // a round failed for another reason

@@ -7,6 +7,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/promotion"
 )
 
 // Workflows.
@@ -21,6 +22,8 @@ var (
 	Replication    = Workflow[ReplicaInput, ReplicaResult]{"Replication"}
 	RecoveryPoint  = Workflow[PointInput, PointResult]{"RecoveryPoint"}
 	Restore        = Workflow[RestoreInput, RestoreResult]{"Restore"}
+	Canary         = Workflow[CanaryInput, CanaryResult]{"Canary"}
+	Feedback       = Workflow[FeedbackInput, FeedbackResult]{"Feedback"}
 )
 
 // Activities of a run and its rounds, on the control queue unless said.
@@ -66,6 +69,25 @@ var (
 	ApplySuggestion  = Activity[ApplyInput, TuneResult]{"ApplySuggestion"}
 )
 
+// Activities of a canary, and of the grant that everything which writes carries.
+var (
+	MintGrant    = Activity[MintInput, promotion.Grant]{"MintGrant"}
+	LookCanary   = Activity[LookInput, Looked]{"LookCanary"}
+	AskAgain     = Activity[AskInput, Checked]{"AskAgain"}
+	NoteCanary   = Activity[CanaryNote, Nothing]{"NoteCanary"}
+	RecordCanary = Activity[CanaryEnd, CanaryResult]{"RecordCanary"}
+)
+
+// Activities of the policy loop, and of what watches a rollout of a policy.
+var (
+	ReadTelemetry     = Activity[FeedbackInput, Telemetry]{"ReadTelemetry"}
+	EvaluateTelemetry = Activity[EvaluateInput, Evaluated]{"EvaluateTelemetry"}
+	ReplayDecisions   = Activity[ReplayInput, Replayed]{"ReplayDecisions"}
+	ProposePolicy     = Activity[ProposeInput, Proposed]{"ProposePolicy"}
+	GuardRegion       = Activity[GuardInput, Guarded]{"GuardRegion"}
+	NoteRegion        = Activity[RegionStateInput, Nothing]{"NoteRegion"}
+)
+
 // Activities of replicas and of the way back.
 var (
 	CopyPackage     = Activity[ReplicaInput, Copied]{"CopyPackage"}
@@ -80,6 +102,14 @@ var (
 	AwaitRecovered  = Activity[AwaitRecoveredInput, Evidence]{"AwaitRecovered"} // queue region-<name>
 )
 
+// What carries consent that was taken back.
+var (
+	ConsentWithdrawal = Workflow[WithdrawalInput, WithdrawalRecord]{"ConsentWithdrawal"}
+	EnforceWithdrawal = Activity[WithdrawalInput, Enforced]{"EnforceWithdrawal"}
+	ReportWithdrawal  = Activity[WithdrawalInput, WithdrawalRecord]{"ReportWithdrawal"}
+	RecordWithdrawal  = Activity[WithdrawalRecord, Nothing]{"RecordWithdrawal"}
+)
+
 // Messages.
 var (
 	CastVote   = Signal[SignedVote]{"vote"}                      // to an Approval; fire and forget
@@ -88,6 +118,7 @@ var (
 	Reconsider = Signal[Nothing]{"reconsider"}                   // to an Approval; somebody's standing has changed
 	StopRun    = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
 	PauseRun   = Signal[PauseRequest]{"pause"}                   // to a TrainingRun; holds before the next round
+	Steering   = Update[Steer, CanaryState]{"steer"}             // to a Canary or a PolicyRollout; pauses, resumes or aborts it
 )
 
 // Task queues.

@@ -1,6 +1,7 @@
 package contract
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/atom-fabric/fabric/domain/approval"
@@ -72,6 +73,7 @@ type Checked struct {
 	Plan    promotion.Plan   `json:"plan"`
 	Risk    int              `json:"risk"` // 0..100
 	Request approval.Request `json:"request"`
+	Grant   promotion.Grant  `json:"grant,omitzero"` // once it may run; see MintGrant
 }
 
 // Phases of a change of the data plane.
@@ -80,6 +82,8 @@ const (
 	PhaseSwitch = "switch" // the route moves to the plan's version
 	PhasePolicy = "policy" // regions get the plan's policy
 	PhaseBack   = "back"   // the route, or the regions' policy, goes back to what the plan observed
+	PhaseCanary = "canary" // a share of a region's answers is the plan's version's
+	PhaseGive   = "give"   // a region whose canary passed is given to the plan's version
 )
 
 // PublishInput changes what the data plane runs in Regions: one Phase of the
@@ -87,15 +91,23 @@ const (
 // hand. An action publishes a phase once for the same regions: see Step.
 type PublishInput struct {
 	Subject
-	Action  string         `json:"action"`
-	Phase   string         `json:"phase"`
-	Plan    promotion.Plan `json:"plan"`
-	Regions []string       `json:"regions"`
+	Action  string          `json:"action"`
+	Phase   string          `json:"phase"`
+	Plan    promotion.Plan  `json:"plan"`
+	Regions []string        `json:"regions"`
+	ShareBP int             `json:"shareBP,omitempty"` // of a canary, in basis points
+	Grant   promotion.Grant `json:"grant,omitzero"`
 }
 
-// Step names what is published at most once per action: the phase and its
-// regions.
-func (in PublishInput) Step() string { return in.Phase + "/" + strings.Join(in.Regions, ",") }
+// Step names what is published at most once per action: the phase, its regions
+// and, of a canary, its share.
+func (in PublishInput) Step() string {
+	step := in.Phase + "/" + strings.Join(in.Regions, ",")
+	if in.Phase == PhaseCanary {
+		step += "/" + strconv.Itoa(in.ShareBP)
+	}
+	return step
+}
 
 // SnapshotRef names a published, signed snapshot.
 type SnapshotRef struct {
@@ -119,6 +131,9 @@ type Evidence struct {
 	Snapshot int64           `json:"snapshot"`
 	Package  artifact.Digest `json:"package,omitempty"`
 	Policy   artifact.Digest `json:"policy,omitempty"`
+
+	Delivered int64 `json:"delivered,omitempty"` // newest snapshot that its runtime has received; 0 from one that does not say
+	Verified  int64 `json:"verified,omitempty"`  // of these, the newest whose signature it has verified
 }
 
 // Outcomes of an action.
@@ -145,6 +160,7 @@ type OutcomeInput struct {
 	Evidence []Evidence          `json:"evidence"`
 	Bundle   artifact.Descriptor `json:"bundle"`
 	Restored *Recovered          `json:"restored,omitempty"` // of a restore that was applied
+	Grant    promotion.Grant     `json:"grant,omitzero"`     // of what was applied
 }
 
 // EvidenceInput asks for the evidence pack of a promotion that was applied.
@@ -197,8 +213,9 @@ type RolloutResult struct {
 // PushPolicyInput packs a policy document as an OCI artifact.
 type PushPolicyInput struct {
 	Subject
-	Action string         `json:"action"`
-	Plan   promotion.Plan `json:"plan"`
+	Action string          `json:"action"`
+	Plan   promotion.Plan  `json:"plan"`
+	Grant  promotion.Grant `json:"grant,omitzero"`
 }
 
 // A PolicyPackage is a policy bundle in the policy hub.
@@ -216,6 +233,7 @@ type AttachInput struct {
 	Package       artifact.Descriptor `json:"package"`
 	PredicateType string              `json:"predicateType"`
 	Bundle        artifact.Descriptor `json:"bundle"`
+	Grant         promotion.Grant     `json:"grant,omitzero"` // of a policy; a package is signed by its round
 }
 
 // TuneInput asks for a scorecard of a model and one suggestion.
@@ -248,6 +266,7 @@ type ApplyInput struct {
 	Subject
 	Action string              `json:"action"`
 	Plan   artifact.Descriptor `json:"plan"`
+	Grant  promotion.Grant     `json:"grant,omitzero"`
 }
 
 // TuneResult is how a tuning ended; Reason says what was found, or why it ended

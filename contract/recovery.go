@@ -80,9 +80,10 @@ type HeldPart struct {
 // PhaseBack. An action publishes a phase once.
 type RecoverInput struct {
 	Subject
-	Action string         `json:"action"`
-	Phase  string         `json:"phase"`
-	Plan   promotion.Plan `json:"plan"`
+	Action string          `json:"action"`
+	Phase  string          `json:"phase"`
+	Plan   promotion.Plan  `json:"plan"`
+	Grant  promotion.Grant `json:"grant,omitzero"`
 }
 
 // Recovered is what was published, and what each region must run then.

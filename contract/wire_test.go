@@ -51,7 +51,10 @@ func forms() []form {
 		act(PushCandidate), act(RegisterVersion), act(CloseRound), act(CloseRun),
 		act(NotifyApprovers), act(VerifyVote), act(RecordBallot), act(TellBallot), act(CheckStanding), act(BeginBallot),
 		act(CheckPlan), act(PublishSnapshot), act(AwaitActive), act(RecordOutcome), act(PackEvidence), act(KeepEvidence), act(PushPolicy), act(AttachSignature),
+		wf(Feedback), act(ReadTelemetry), act(EvaluateTelemetry), act(ReplayDecisions), act(ProposePolicy), act(GuardRegion), act(NoteRegion),
 		act(ComputeScorecard), act(Suggest), act(ApplySuggestion),
+		wf(Canary), act(MintGrant), act(LookCanary), act(AskAgain), act(NoteCanary), act(RecordCanary), up(Steering),
+		wf(ConsentWithdrawal), act(EnforceWithdrawal), act(ReportWithdrawal), act(RecordWithdrawal),
 		sig(CastVote), up(VoteNow), qry(BallotNow), sig(Reconsider), sig(StopRun), sig(PauseRun),
 	}
 }
@@ -64,12 +67,14 @@ func constants() []string {
 			lines = append(lines, kind+" "+s)
 		}
 	}
-	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NotHeld, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed)
-	add("phase", PhaseLoad, PhaseSwitch, PhasePolicy, PhaseBack)
+	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NotHeld, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed, NoGrant, NotSteered, Regressed)
+	add("phase", PhaseLoad, PhaseSwitch, PhasePolicy, PhaseBack, PhaseCanary, PhaseGive)
 	add("outcome", Applied, Suggested, Unchanged, Rejected, Expired, Stale, Failed)
 	add("queue", QueueControl, QueueSigning, QueueRegion("<region>"))
 	add("id", RunID("<run>"), RoundID("<run>", 7), RegionID("<run>", 7, "<region>"), ApprovalID("<action>"), PromotionID("<action>"), RolloutID("<action>"), TuneID("<action>"),
-		PointID("<action>"), RestoreID("<action>"), ReplicaID("<repository>", artifact.DigestOf(nil), "<region>", 1))
+		PointID("<action>"), RestoreID("<action>"), CanaryID("<action>"), HalfID("<action>"), HoldID("<action>", 7), ReplicaID("<repository>", artifact.DigestOf(nil), "<region>", 1), WithdrawalID("<tenant>", 2))
+	add("id", FeedbackID("<evaluation>"), FeedbackSchedule("<tenant>"))
+	add("policy state", PolicyPublished, PolicyDelivered, PolicyVerified, PolicyActive, PolicyHalted, PolicyRolledBack)
 	for _, a := range []interface{ GetName() string }{AttrTenant, AttrModel, AttrStage, AttrRisk, AttrApproval} {
 		add("attribute", a.GetName())
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/feedback"
 	"github.com/atom-fabric/fabric/workflows"
 )
 
@@ -35,6 +36,9 @@ func BindWorkflows(r sdk.WorkflowRegistry) {
 	contract.Replication.Bind(r, workflows.Replication)
 	contract.RecoveryPoint.Bind(r, workflows.RecoveryPoint)
 	contract.Restore.Bind(r, workflows.Restore)
+	contract.ConsentWithdrawal.Bind(r, workflows.ConsentWithdrawal)
+	contract.Canary.Bind(r, workflows.Canary)
+	contract.Feedback.Bind(r, workflows.Feedback)
 }
 
 // A Control is what the activities of the control queue need. It signs
@@ -42,6 +46,7 @@ func BindWorkflows(r sdk.WorkflowRegistry) {
 type Control struct {
 	Blobs     activities.Blobs
 	Rounds    activities.Rounds
+	Consents  activities.Consents
 	Versions  activities.Versions
 	Snapshots activities.Snapshots
 	Actions   activities.Actions
@@ -54,6 +59,15 @@ type Control struct {
 	Replicas  activities.Replicas
 	Points    activities.Points
 	Heads     activities.Heads
+	Grants    activities.Grants
+	Canaries  activities.Canaries
+	Traffic   activities.Traffic
+	Cards     activities.Cards
+	Scored    activities.Scored
+	Telemetry activities.Telemetry
+	Verdicts  activities.Verdicts
+	Proposals activities.Proposals
+	Replayer  activities.Replayer
 	// Accepted says when a bundle was accepted; see activities.Snapshot.
 	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
 
@@ -83,12 +97,20 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.Replication.Bind(r, workflows.Replication)
 	contract.RecoveryPoint.Bind(r, workflows.RecoveryPoint)
 	contract.Restore.Bind(r, workflows.Restore)
+	contract.ConsentWithdrawal.Bind(r, workflows.ConsentWithdrawal)
+	contract.Canary.Bind(r, workflows.Canary)
+	contract.Feedback.Bind(r, workflows.Feedback)
 
-	rounds := &activities.Round{Blobs: c.Blobs, Rounds: c.Rounds, Simulation: c.Simulation}
+	rounds := &activities.Round{Blobs: c.Blobs, Rounds: c.Rounds, Snapshots: c.Snapshots, Signer: c.Signer, Now: time.Now, Simulation: c.Simulation}
 	contract.PlanRound.Bind(r, rounds.PlanRound)
 	contract.AttestRound.Bind(r, rounds.AttestRound)
 	contract.CloseRound.Bind(r, rounds.CloseRound)
 	contract.CloseRun.Bind(r, rounds.CloseRun)
+
+	consents := &activities.Consent{Blobs: c.Blobs, Consents: c.Consents}
+	contract.EnforceWithdrawal.Bind(r, consents.EnforceWithdrawal)
+	contract.ReportWithdrawal.Bind(r, consents.ReportWithdrawal)
+	contract.RecordWithdrawal.Bind(r, consents.RecordWithdrawal)
 
 	sums := &activities.Aggregate{Blobs: c.Blobs, Rounds: c.Rounds}
 	contract.CombineRegions.Bind(r, sums.CombineRegions)
@@ -96,7 +118,7 @@ func (c Control) bind(r sdk.Registry) error {
 	candidates := &activities.CandidatePackage{Blobs: c.Blobs, Registry: c.Registry}
 	contract.PushCandidate.Bind(r, candidates.PushCandidate)
 
-	versions := &activities.Version{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier, Versions: c.Versions}
+	versions := &activities.Version{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier, Versions: c.Versions, Scored: c.Scored}
 	contract.RegisterVersion.Bind(r, versions.RegisterVersion)
 
 	ballots := &activities.Approval{Actions: c.Actions, Blobs: c.Blobs, Notifier: c.Notifier, Now: time.Now}
@@ -109,10 +131,17 @@ func (c Control) bind(r sdk.Registry) error {
 
 	plans := &activities.Promotion{
 		Blobs: c.Blobs, Versions: c.Versions, Registry: c.Registry, Verifier: c.Verifier, Snapshots: c.Snapshots,
-		Actions: c.Actions, Simulation: c.Simulation, BallotTTL: ttl, Now: time.Now,
+		Actions: c.Actions, Grants: c.Grants, Cards: c.Cards, Simulation: c.Simulation, BallotTTL: ttl, Now: time.Now,
 	}
 	contract.CheckPlan.Bind(r, plans.CheckPlan)
 	contract.RecordOutcome.Bind(r, plans.RecordOutcome)
+	contract.MintGrant.Bind(r, plans.MintGrant)
+	contract.AskAgain.Bind(r, plans.AskAgain)
+
+	canaries := &activities.Canary{Blobs: c.Blobs, Traffic: c.Traffic, Canaries: c.Canaries}
+	contract.LookCanary.Bind(r, canaries.LookCanary)
+	contract.NoteCanary.Bind(r, canaries.NoteCanary)
+	contract.RecordCanary.Bind(r, canaries.RecordCanary)
 
 	publisher := c.Publisher()
 	contract.PublishSnapshot.Bind(r, publisher.PublishSnapshot)
@@ -134,11 +163,22 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.PackEvidence.Bind(r, packs.PackEvidence)
 	contract.KeepEvidence.Bind(r, packs.KeepEvidence)
 
-	policies := &activities.Policy{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier}
+	loop := &activities.Feedback{
+		Blobs: c.Blobs, Snapshots: c.Snapshots, Telemetry: c.Telemetry, Verdicts: c.Verdicts, Proposals: c.Proposals, Replayer: c.Replayer,
+		Rails: feedback.DefaultRails(), Now: time.Now,
+	}
+	contract.ReadTelemetry.Bind(r, loop.ReadTelemetry)
+	contract.EvaluateTelemetry.Bind(r, loop.EvaluateTelemetry)
+	contract.ReplayDecisions.Bind(r, loop.ReplayDecisions)
+	contract.ProposePolicy.Bind(r, loop.ProposePolicy)
+	contract.GuardRegion.Bind(r, loop.GuardRegion)
+	contract.NoteRegion.Bind(r, loop.NoteRegion)
+
+	policies := &activities.Policy{Blobs: c.Blobs, Registry: c.Registry, Verifier: c.Verifier, Grants: c.Grants}
 	contract.PushPolicy.Bind(r, policies.PushPolicy)
 	contract.AttachSignature.Bind(r, policies.AttachSignature)
 
-	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots}
+	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots, Grants: c.Grants}
 	contract.ComputeScorecard.Bind(r, tunings.ComputeScorecard)
 	contract.Suggest.Bind(r, tunings.Suggest)
 	contract.ApplySuggestion.Bind(r, tunings.ApplySuggestion)
@@ -148,7 +188,7 @@ func (c Control) bind(r sdk.Registry) error {
 // Publisher returns what publishes snapshots: for the queue, and for the
 // bootstrap of the regions and endpoints when a process starts.
 func (c Control) Publisher() *activities.Snapshot {
-	return &activities.Snapshot{Blobs: c.Blobs, Snapshots: c.Snapshots, Replicas: c.Replicas, Registry: c.Registry, Signer: c.Signer, Accepted: c.Accepted, Now: time.Now}
+	return &activities.Snapshot{Blobs: c.Blobs, Snapshots: c.Snapshots, Replicas: c.Replicas, Registry: c.Registry, Signer: c.Signer, Grants: c.Grants, Accepted: c.Accepted, Now: time.Now}
 }
 
 // A Signing is what the signing queue needs.

@@ -50,7 +50,7 @@ type actions struct{ activities.Actions }
 type dossiers struct{ activities.Dossiers }
 
 func control() worker.Control {
-	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}, Dossiers: dossiers{}, Mirrors: mirrors{}, Replicas: replicas{}, Points: points{}, Heads: heads{}}
+	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}, Dossiers: dossiers{}, Mirrors: mirrors{}, Replicas: replicas{}, Points: points{}, Heads: heads{}, Grants: grants{}, Canaries: canaries{}, Traffic: traffic{}, Cards: cards{}, Telemetry: series{}, Verdicts: decided{}, Proposals: proposed{}, Replayer: replayer{}, Consents: consenting{}, Scored: scored{}}
 }
 
 type blobs struct{ activities.Blobs }
@@ -63,6 +63,18 @@ type mirrors struct{ activities.Mirrors }
 type replicas struct{ holdings }
 type points struct{ chain }
 type heads struct{ activities.Heads }
+type grants struct{ activities.Grants }
+type canaries struct{ activities.Canaries }
+type traffic struct{ activities.Traffic }
+type cards struct{ activities.Cards }
+type consenting struct{ activities.Consents }
+type series struct{ activities.Telemetry }
+type log = activities.Verdicts
+type decided struct{ log }
+type proposed struct{ activities.Proposals }
+type again = activities.Replayer
+type replayer struct{ again }
+type scored struct{ activities.Scored }
 
 func queues() []worker.Queue {
 	c := control()
@@ -136,7 +148,7 @@ func TestReplaysBindEveryWorkflow(t *testing.T) {
 			require.Equal(t, 1, names[name], "%s on %s", name, queue)
 		}
 	}
-	require.Len(t, names, 10)
+	require.Len(t, names, 13)
 	worker.BindWorkflows(sdk.NewWorkflowReplayer())
 }
 

@@ -41,7 +41,7 @@ func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Pla
 	req := checked.Request
 	if req.Need == 0 {
 		label(ctx, contract.AttrApproval.ValueSet("not needed"))
-		return checked, decision{}, nil
+		return mint(ctx, in, checked)
 	}
 	if req.Action.Plan != in.Plan.Digest || req.Action.ID != in.Action {
 		return checked, decision{contract.Failed, "the ballot is about another plan"}, nil
@@ -66,14 +66,8 @@ func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Pla
 		return checked, ended(err), nil
 	}
 	label(ctx, contract.AttrApproval.ValueSet(string(ballot.Outcome)))
-	switch ballot.Outcome {
-	case approval.Approved:
-	case approval.Rejected, approval.Returned, approval.Revoked:
-		return checked, decision{contract.Rejected, objection(ballot)}, nil
-	case approval.Lapsed:
-		return checked, decision{contract.Expired, approval.ErrLapsed.Error()}, nil
-	default:
-		return checked, decision{contract.Expired, "the ballot expired"}, nil
+	if said := verdictOf(ballot); said.outcome != "" {
+		return checked, said, nil
 	}
 
 	// Days may have passed: what was approved must still fit.
@@ -85,7 +79,33 @@ func gate(ctx workflow.Context, in contract.CheckInput, first func(promotion.Pla
 		return checked, ended(err), nil
 	}
 	checked.Plan = again.Plan
+	return mint(ctx, in, checked)
+}
+
+// mint adds the grant without which nothing is written.
+func mint(ctx workflow.Context, in contract.CheckInput, checked contract.Checked) (contract.Checked, decision, error) {
+	grant, err := contract.MintGrant.Execute(quick(ctx, "the grant"), contract.MintInput{CheckInput: in})
+	if canceled(ctx, err) {
+		return checked, decision{}, err
+	}
+	if err != nil {
+		return checked, ended(err), nil
+	}
+	checked.Grant = grant
 	return checked, decision{}, nil
+}
+
+// verdictOf is what a ballot that is over decides. Empty is yes.
+func verdictOf(ballot approval.Ballot) decision {
+	switch ballot.Outcome {
+	case approval.Approved:
+		return decision{}
+	case approval.Rejected, approval.Returned, approval.Revoked:
+		return decision{contract.Rejected, objection(ballot)}
+	case approval.Lapsed:
+		return decision{contract.Expired, approval.ErrLapsed.Error()}
+	}
+	return decision{contract.Expired, "the ballot expired"}
 }
 
 // objection returns who was against, and why.

@@ -12,11 +12,15 @@ import (
 
 // PolicyRollout signs a policy, publishes it region by region in the plan's
 // order, and goes on to the next only when the one before says itself that it
-// runs it. If a region does not, every region that was reached goes back to the
-// policy that the plan observed. However it ends, RecordOutcome records it.
+// runs it and, where the plan has a guard, does no worse under it. If a region
+// does not, every region that was reached goes back to the policy that the plan
+// observed, under a higher revision. However it ends, RecordOutcome records it.
 func PolicyRollout(ctx workflow.Context, in contract.RolloutInput) (contract.RolloutResult, error) {
 	begin(ctx, in.Subject, "check")
 	r := &rollout{in: in}
+	if err := r.listen(ctx); err != nil {
+		return contract.RolloutResult{}, err
+	}
 	err := r.run(ctx)
 	if err != nil {
 		r.decision = ended(err)
@@ -25,6 +29,7 @@ func PolicyRollout(ctx workflow.Context, in contract.RolloutInput) (contract.Rol
 	}
 	done, cancel := closing(ctx)
 	defer cancel()
+	r.over = true
 	if err != nil && r.reached > 0 {
 		r.goBack(done)
 	}
@@ -40,6 +45,7 @@ func PolicyRollout(ctx workflow.Context, in contract.RolloutInput) (contract.Rol
 		Snapshot: r.snapshot,
 		Evidence: r.evidence,
 		Bundle:   r.bundle,
+		Grant:    r.checked.Grant,
 	})
 	result := contract.RolloutResult{Action: in.Action, Outcome: r.outcome, Cause: r.cause, Policy: r.policy.Policy.Digest, Evidence: r.evidence}
 	if canceled(ctx, err) {
@@ -58,6 +64,7 @@ type rollout struct {
 	reached  int // regions, in the plan's order, that may have the new policy
 	snapshot contract.SnapshotRef
 	evidence []contract.Evidence
+	watch
 }
 
 func (r *rollout) run(ctx workflow.Context) error {
@@ -89,7 +96,7 @@ func (r *rollout) sign(ctx workflow.Context) error {
 	stage(ctx, "sign")
 	in := r.in
 	var err error
-	r.policy, err = contract.PushPolicy.Execute(registry(ctx, "the policy bundle"), contract.PushPolicyInput{Subject: in.Subject, Action: in.Action, Plan: r.checked.Plan})
+	r.policy, err = contract.PushPolicy.Execute(registry(ctx, "the policy bundle"), contract.PushPolicyInput{Subject: in.Subject, Action: in.Action, Plan: r.checked.Plan, Grant: r.checked.Grant})
 	if err != nil {
 		return err
 	}
@@ -110,6 +117,7 @@ func (r *rollout) sign(ctx workflow.Context) error {
 		Package:       r.policy.Package,
 		PredicateType: artifact.PredicatePolicy,
 		Bundle:        signed.Bundle,
+		Grant:         r.checked.Grant,
 	})
 	return err
 }
@@ -126,6 +134,7 @@ func (r *rollout) region(ctx workflow.Context, region string) error {
 		Phase:   contract.PhasePolicy,
 		Plan:    plan,
 		Regions: []string{region},
+		Grant:   r.checked.Grant,
 	})
 	if otherHand(err) {
 		r.reached--
@@ -134,6 +143,7 @@ func (r *rollout) region(ctx workflow.Context, region string) error {
 		return err
 	}
 	r.snapshot = ref
+	r.note(ctx, region, contract.PolicyPublished, contract.Evidence{Region: region, Snapshot: ref.Version}, "")
 	evidence, err := awaitActive(ctx, calm, contract.ActiveInput{
 		Subject: r.in.Subject,
 		Phase:   contract.PhasePolicy,
@@ -142,7 +152,11 @@ func (r *rollout) region(ctx workflow.Context, region string) error {
 		Seconds: activeSeconds,
 	}, []string{region})
 	r.evidence = append(r.evidence, evidence...)
-	return err
+	if err != nil {
+		return err
+	}
+	r.note(ctx, region, contract.PolicyActive, evidence[0], "")
+	return r.bake(ctx, region)
 }
 
 // goBack returns every region that was reached to the earlier policy.
@@ -153,10 +167,14 @@ func (r *rollout) goBack(ctx workflow.Context) {
 		Action:  r.in.Action,
 		Plan:    r.checked.Plan,
 		Regions: r.checked.Plan.Regions[:r.reached],
+		Grant:   r.checked.Grant,
 	})
 	r.cause += "; " + outcomeOfBack(fmt.Sprintf("policy revision %d", r.checked.Plan.Observed.Policy), ref, err)
 	if ref.Version > 0 {
 		r.snapshot, r.evidence = ref, evidence
+		for _, e := range evidence {
+			r.note(ctx, e.Region, contract.PolicyRolledBack, e, r.cause)
+		}
 	}
 }
 

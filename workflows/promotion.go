@@ -29,7 +29,7 @@ func ModelPromotion(ctx workflow.Context, in contract.PromotionInput) (contract.
 	}
 	done, cancel := closing(ctx)
 	defer cancel()
-	if err != nil && p.switched {
+	if p.switched && p.outcome != contract.Applied {
 		p.goBack(done)
 	}
 	stage(done, p.outcome)
@@ -44,6 +44,7 @@ func ModelPromotion(ctx workflow.Context, in contract.PromotionInput) (contract.
 		Snapshot: p.snapshot,
 		Evidence: p.evidence,
 		Bundle:   p.bundle,
+		Grant:    p.checked.Grant,
 	})
 	if p.outcome == contract.Applied && lost == nil {
 		p.pack(done)
@@ -137,11 +138,34 @@ func (p *promoting) run(ctx workflow.Context) error {
 		return err
 	}
 	p.switched = true // set before: a publish may be done and not reported
+	if plan.Canary != nil {
+		return p.climb(ctx)
+	}
 	err = p.phase(ctx, contract.PhaseSwitch)
 	if otherHand(err) {
 		p.switched = false
 	}
 	return err
+}
+
+// climb gives the version its share step by step. It ends as its rollout does.
+func (p *promoting) climb(ctx workflow.Context) error {
+	plan := p.checked.Plan
+	opts := child(ctx, contract.CanaryID(p.in.Action), contract.QueueControl, "canary: "+plan.Summary(), 0, labels(p.in.Subject, "canary"))
+	got, err := contract.Canary.Execute(opts, contract.CanaryInput{
+		Subject: p.in.Subject, Action: p.in.Action, Requester: p.in.Requester, Plan: plan, Blob: p.in.Plan, Grant: p.checked.Grant,
+	})
+	if err != nil {
+		return err
+	}
+	if got.Snapshot.Version > 0 {
+		p.snapshot, p.evidence = got.Snapshot, got.Evidence
+	}
+	p.decision = decision{got.Outcome, got.Cause}
+	if got.Outcome == contract.Stale && got.Snapshot.Version == 0 {
+		p.switched = false // another hand was faster: nothing was given
+	}
+	return nil
 }
 
 // phase publishes one phase and waits until every region says that it runs it.
@@ -155,6 +179,7 @@ func (p *promoting) phase(ctx workflow.Context, name string) error {
 		Phase:   name,
 		Plan:    plan,
 		Regions: plan.Regions,
+		Grant:   p.checked.Grant,
 	})
 	if err != nil {
 		return err
@@ -183,6 +208,7 @@ func (p *promoting) goBack(ctx workflow.Context) {
 		Action:  p.in.Action,
 		Plan:    p.checked.Plan,
 		Regions: p.checked.Plan.Regions,
+		Grant:   p.checked.Grant,
 	})
 	p.cause += "; " + outcomeOfBack(before, ref, err)
 	if ref.Version > 0 {

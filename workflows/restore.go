@@ -86,6 +86,7 @@ func Restore(ctx workflow.Context, in contract.RestoreInput) (contract.RestoreRe
 		Snapshot: r.now.Snapshot,
 		Evidence: r.evidence,
 		Bundle:   r.bundle,
+		Grant:    r.checked.Grant,
 	}
 	if r.outcome == contract.Applied {
 		end.Restored = &r.now
@@ -190,7 +191,7 @@ func (r *restoring) phase(ctx workflow.Context, name string) error {
 	stage(ctx, name)
 	show(ctx, fmt.Sprintf("**%s**: %s", name, r.checked.Plan.Summary()), "", "")
 	now, err := contract.PublishRecovery.Execute(urgent(quick(ctx, "publish: "+name)), contract.RecoverInput{
-		Subject: r.in.Subject, Action: r.in.Action, Phase: name, Plan: r.checked.Plan,
+		Subject: r.in.Subject, Action: r.in.Action, Phase: name, Plan: r.checked.Plan, Grant: r.checked.Grant,
 	})
 	if err != nil {
 		return err
@@ -205,7 +206,7 @@ func (r *restoring) phase(ctx workflow.Context, name string) error {
 func (r *restoring) goBack(ctx workflow.Context) {
 	stage(ctx, contract.PhaseBack)
 	now, err := contract.PublishRecovery.Execute(urgent(quick(ctx, "publish: back to what was")), contract.RecoverInput{
-		Subject: r.in.Subject, Action: r.in.Action, Phase: contract.PhaseBack, Plan: r.checked.Plan,
+		Subject: r.in.Subject, Action: r.in.Action, Phase: contract.PhaseBack, Plan: r.checked.Plan, Grant: r.checked.Grant,
 	})
 	if err == nil {
 		r.now = now

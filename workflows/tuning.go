@@ -64,18 +64,19 @@ func (t *tune) run(ctx workflow.Context) error {
 		t.outcome = contract.Suggested
 		return nil
 	}
-	_, t.decision, err = gate(ctx, contract.CheckInput{
+	checked, said, err := gate(ctx, contract.CheckInput{
 		Subject:   in.Subject,
 		Action:    in.Action,
 		Kind:      promotion.KindTuning,
 		Requester: in.Requester,
 		Plan:      t.suggestion.Plan,
 	}, nil)
+	t.decision = said
 	if err != nil || t.outcome != "" {
 		return err
 	}
 	stage(ctx, "apply")
-	applied, err := contract.ApplySuggestion.Execute(quick(ctx, "the tuned parameter"), contract.ApplyInput{Subject: in.Subject, Action: in.Action, Plan: t.suggestion.Plan})
+	applied, err := contract.ApplySuggestion.Execute(quick(ctx, "the tuned parameter"), contract.ApplyInput{Subject: in.Subject, Action: in.Action, Plan: t.suggestion.Plan, Grant: checked.Grant})
 	t.outcome = applied.Outcome
 	return err
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -70,7 +71,7 @@ func (r *Rounds) ActiveSites(_ context.Context, tenants []string) ([]site.Site, 
 }
 
 // BeginRound writes the round once, unless the budget is exhausted.
-func (r *Rounds) BeginRound(_ context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error) {
+func (r *Rounds) BeginRound(_ context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request, _ ...consent.Record) (artifact.Descriptor, error) {
 	var out artifact.Descriptor
 	err := r.w.call(func() error {
 		at := key(in.Run, in.Number)
@@ -180,9 +181,24 @@ func (r *Rounds) CloseStage(_ context.Context, ref contract.StageRef) ([]activit
 			s.Closed, s.held = true, slices.Clone(s.Submissions)
 		}
 		out = slices.Clone(s.held)
+		for i, sub := range out {
+			if from, left := r.w.Left[key(ref.Run, ref.Number)+"/"+ref.Region+" "+sub.Tenant]; left && !before(ref.Stage.Or(), from) {
+				out[i].Reason = "its tenant has withdrawn consent"
+			}
+		}
 		return nil
 	})
 	return out, err
+}
+
+// before says whether a stage comes before another.
+func before(stage, other round.Stage) bool {
+	for next, more := stage.Following(); more; next, more = next.Following() {
+		if next == other {
+			return true
+		}
+	}
+	return false
 }
 
 // Answers returns what was taken in the stages that carry updates.

@@ -23,6 +23,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
@@ -47,6 +48,13 @@ type World struct {
 	Content map[artifact.Digest][]byte
 
 	Features  []catalog.Feature
+	Ungranted map[string]bool        // "tenant/feature" whose consent is in Given alone
+	Given     []consent.Record       // beside what the features' consent amounts to
+	Halts     map[string][]string    // tenants that a withdrawal leaves out, by "run/number/group"
+	Left      map[string]round.Stage // from which stage on, by "run/number/group tenant"
+	Taints    map[string]string      // why a version may not be promoted, by "tenant/model/version"
+	Withdrew  []contract.WithdrawalRecord
+	Reach     consent.Report
 	Sites     []site.Site
 	Rounds    map[string]Begun      // "run/number"
 	Exhausted *privacy.RefusalError // what a budget says to a round that begins

@@ -21,7 +21,10 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
+	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -35,6 +38,10 @@ type Fabric struct {
 	mu sync.Mutex
 
 	Features     map[string]catalog.Feature // "tenant/id"
+	Grants       []consent.Record
+	Withdrawals  []api.Withdrawal
+	Accesses     []api.Access
+	Ended        map[string][]consent.Floor // what withdrawals have ended, by tenant
 	RunRows      map[string]api.Run         // id
 	SiteRows     map[string]site.Site       // "tenant/id"
 	WorkItems    map[string][]api.Work      // "tenant/id" -> open stages
@@ -56,17 +63,28 @@ type Fabric struct {
 	Content      map[artifact.Digest][]byte
 	Registry     map[artifact.Digest][]byte
 
-	Starts      []api.Start // the outbox
-	Leaves      []string    // kinds of audit leaves, in order
-	Votes       []contract.SignedVote
-	Stops       []string
-	Copies      map[string][]api.Replica // "tenant/model/version"
-	Asked       []string                 // replications, "tenant/model/version region"
-	Points      map[string][]api.RecoveryPoint
-	Pauses      []contract.PauseRequest
-	Checkpoints map[string]api.Checkpoint // "tenant/run/number"
-	Fail        error                     // what every port answers with, when set
-	Against     []string                  // reasons of the rules engine against every run
+	Starts       []api.Start // the outbox
+	Leaves       []string    // kinds of audit leaves, in order
+	Votes        []contract.SignedVote
+	Stops        []string
+	RolloutFacts map[string][]canary.Fact // by promotion
+	Load         map[string]int64         // calls by region
+	Lacking      string                   // what the scorecard of every version lacks
+	Ran          api.Ran
+	Steered      []contract.Steer
+	Copies       map[string][]api.Replica // "tenant/model/version"
+	Asked        []string                 // replications, "tenant/model/version region"
+	Points       map[string][]api.RecoveryPoint
+	Pauses       []contract.PauseRequest
+	Decided      []api.Decision
+	VerdictRows  []policy.Decision
+	Proposed     []api.KeptProposal
+	RegionRows   map[string][]api.RegionState // by action
+	Observed     []api.Observation
+	Revoked      []api.Revocation
+	Checkpoints  map[string]api.Checkpoint // "tenant/run/number"
+	Fail         error                     // what every port answers with, when set
+	Against      []string                  // reasons of the rules engine against every run
 
 	answers map[string]stored
 	pieces  map[api.Upload][]byte
@@ -90,10 +108,11 @@ func New() *Fabric {
 // Ports returns the fabric as the API wants it.
 func (f *Fabric) Ports() api.Ports {
 	return api.Ports{
-		Idempotency: idempotency{f}, Catalog: features{f}, Runs: runs{f}, Sites: sites{f}, Models: models{f}, Actions: actions{f},
+		Idempotency: idempotency{f}, Catalog: features{f}, Consents: consents{f}, Runs: runs{f}, Sites: sites{f}, Models: models{f}, Actions: actions{f},
 		Approvals: approvals{f}, Workflows: workflows{f}, Snapshots: snapshots{f}, AuditLog: auditLog{f}, Scorecards: scorecards{f},
 		Blobs: blobs{f}, Uploads: uploads{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f}, Budgets: budgets{f},
-		Replicas: replicas{f}, Recoveries: recoveries{f},
+		Replicas: replicas{f}, Recoveries: recoveries{f}, Decisions: decisions{f}, Rollouts: rollouts{f}, Revocations: revocations{f},
+		Verdicts: verdicts{f}, Replayer: replayer{}, Proposals: proposals{f},
 	}
 }
 
@@ -179,6 +198,9 @@ type idempotency struct{ f *Fabric }
 func (p idempotency) Recall(_ context.Context, cmd api.Command) (api.Answer, bool, error) {
 	leave, err := p.f.enter()
 	defer leave()
+	if err == nil && cmd.Tenant == "" {
+		err = fmt.Errorf("no tenant given") // as the database says
+	}
 	if err != nil {
 		return api.Answer{}, false, err
 	}

@@ -11,7 +11,9 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/scorecard"
 	"github.com/atom-fabric/fabric/domain/site"
 )
 
@@ -132,6 +134,12 @@ func (p runs) Runs(_ context.Context, caller api.Caller, page api.Page) ([]api.R
 }
 
 type sites struct{ f *Fabric }
+
+func (p sites) Floors(_ context.Context, tenant string) ([]consent.Floor, int64, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	return p.f.Ended[tenant], p.f.epoch(tenant), err
+}
 
 func (p sites) Enrol(_ context.Context, _ api.Caller, s site.Site) (site.Site, error) {
 	leave, err := p.f.enter()
@@ -261,6 +269,17 @@ func (p scorecards) Trials(_ context.Context, caller api.Caller, model string) (
 	leave, err := p.f.enter()
 	defer leave()
 	return p.f.TrialRows[caller.Tenant+"/"+model], err
+}
+
+// Facts are the trials and nothing else.
+func (p scorecards) Facts(ctx context.Context, caller api.Caller, subject scorecard.Subject) (scorecard.Facts, error) {
+	trials, err := p.Trials(ctx, caller, subject.Model)
+	subject.Tenant = caller.Tenant
+	facts := scorecard.Facts{Subject: subject, Operation: scorecard.Operation{DrillAge: -1}}
+	for _, t := range trials {
+		facts.Trials = append(facts.Trials, scorecard.Trial{Run: t.Run, Params: t.Params, Metrics: t.Metrics, Status: t.Status})
+	}
+	return facts, err
 }
 
 type auditLog struct{ f *Fabric }

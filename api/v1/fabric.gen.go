@@ -18,6 +18,54 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for AccessDecisionDecision.
+const (
+	Approve AccessDecisionDecision = "approve"
+	Reject  AccessDecisionDecision = "reject"
+	Revoke  AccessDecisionDecision = "revoke"
+)
+
+// Valid indicates whether the value is a known member of the AccessDecisionDecision enum.
+func (e AccessDecisionDecision) Valid() bool {
+	switch e {
+	case Approve:
+		return true
+	case Reject:
+		return true
+	case Revoke:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AccessRequestState.
+const (
+	AccessRequestStateAPPROVED    AccessRequestState = "APPROVED"
+	AccessRequestStatePENDING     AccessRequestState = "PENDING"
+	AccessRequestStatePROVISIONED AccessRequestState = "PROVISIONED"
+	AccessRequestStateREJECTED    AccessRequestState = "REJECTED"
+	AccessRequestStateREVOKED     AccessRequestState = "REVOKED"
+)
+
+// Valid indicates whether the value is a known member of the AccessRequestState enum.
+func (e AccessRequestState) Valid() bool {
+	switch e {
+	case AccessRequestStateAPPROVED:
+		return true
+	case AccessRequestStatePENDING:
+		return true
+	case AccessRequestStatePROVISIONED:
+		return true
+	case AccessRequestStateREJECTED:
+		return true
+	case AccessRequestStateREVOKED:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ActionKind.
 const (
 	ActionKindPolicy    ActionKind = "policy"
@@ -69,6 +117,30 @@ func (e BallotOutcome) Valid() bool {
 	case BallotOutcomeReturned:
 		return true
 	case BallotOutcomeRevoked:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for Compatibility.
+const (
+	Backward Compatibility = "backward"
+	Forward  Compatibility = "forward"
+	Full     Compatibility = "full"
+	None     Compatibility = "none"
+)
+
+// Valid indicates whether the value is a known member of the Compatibility enum.
+func (e Compatibility) Valid() bool {
+	switch e {
+	case Backward:
+		return true
+	case Forward:
+		return true
+	case Full:
+		return true
+	case None:
 		return true
 	default:
 		return false
@@ -144,6 +216,63 @@ func (e Environment) Valid() bool {
 	}
 }
 
+// Defines values for FeatureCardAccess.
+const (
+	FeatureCardAccessAPPROVED    FeatureCardAccess = "APPROVED"
+	FeatureCardAccessNONE        FeatureCardAccess = "NONE"
+	FeatureCardAccessOWNER       FeatureCardAccess = "OWNER"
+	FeatureCardAccessPENDING     FeatureCardAccess = "PENDING"
+	FeatureCardAccessPROVISIONED FeatureCardAccess = "PROVISIONED"
+	FeatureCardAccessREJECTED    FeatureCardAccess = "REJECTED"
+	FeatureCardAccessREVOKED     FeatureCardAccess = "REVOKED"
+)
+
+// Valid indicates whether the value is a known member of the FeatureCardAccess enum.
+func (e FeatureCardAccess) Valid() bool {
+	switch e {
+	case FeatureCardAccessAPPROVED:
+		return true
+	case FeatureCardAccessNONE:
+		return true
+	case FeatureCardAccessOWNER:
+		return true
+	case FeatureCardAccessPENDING:
+		return true
+	case FeatureCardAccessPROVISIONED:
+		return true
+	case FeatureCardAccessREJECTED:
+		return true
+	case FeatureCardAccessREVOKED:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for GrantState.
+const (
+	ACTIVE    GrantState = "ACTIVE"
+	EXPIRED   GrantState = "EXPIRED"
+	WAITING   GrantState = "WAITING"
+	WITHDRAWN GrantState = "WITHDRAWN"
+)
+
+// Valid indicates whether the value is a known member of the GrantState enum.
+func (e GrantState) Valid() bool {
+	switch e {
+	case ACTIVE:
+		return true
+	case EXPIRED:
+		return true
+	case WAITING:
+		return true
+	case WITHDRAWN:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for HealthStatus.
 const (
 	HealthStatusFail HealthStatus = "fail"
@@ -174,6 +303,36 @@ func (e HealthCheckStatus) Valid() bool {
 	case HealthCheckStatusFail:
 		return true
 	case HealthCheckStatusPass:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for MeasurementCritical.
+const (
+	MeasurementCriticalCalibration MeasurementCritical = "calibration"
+	MeasurementCriticalDrift       MeasurementCritical = "drift"
+	MeasurementCriticalFairness    MeasurementCritical = "fairness"
+	MeasurementCriticalPerformance MeasurementCritical = "performance"
+	MeasurementCriticalPrivacy     MeasurementCritical = "privacy"
+	MeasurementCriticalResilience  MeasurementCritical = "resilience"
+)
+
+// Valid indicates whether the value is a known member of the MeasurementCritical enum.
+func (e MeasurementCritical) Valid() bool {
+	switch e {
+	case MeasurementCriticalCalibration:
+		return true
+	case MeasurementCriticalDrift:
+		return true
+	case MeasurementCriticalFairness:
+		return true
+	case MeasurementCriticalPerformance:
+		return true
+	case MeasurementCriticalPrivacy:
+		return true
+	case MeasurementCriticalResilience:
 		return true
 	default:
 		return false
@@ -240,6 +399,27 @@ func (e PolicyRuleKinds) Valid() bool {
 	}
 }
 
+// Defines values for PolicySteerDo.
+const (
+	PolicySteerDoAbort  PolicySteerDo = "abort"
+	PolicySteerDoPause  PolicySteerDo = "pause"
+	PolicySteerDoResume PolicySteerDo = "resume"
+)
+
+// Valid indicates whether the value is a known member of the PolicySteerDo enum.
+func (e PolicySteerDo) Valid() bool {
+	switch e {
+	case PolicySteerDoAbort:
+		return true
+	case PolicySteerDoPause:
+		return true
+	case PolicySteerDoResume:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for PrivacyMechanism.
 const (
 	DiscreteGaussian PrivacyMechanism = "discrete_gaussian"
@@ -273,6 +453,24 @@ func (e PrivacyUnit) Valid() bool {
 	case PrivacyUnitExample:
 		return true
 	case PrivacyUnitSite:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ProposalDirection.
+const (
+	Loosen  ProposalDirection = "loosen"
+	Tighten ProposalDirection = "tighten"
+)
+
+// Valid indicates whether the value is a known member of the ProposalDirection enum.
+func (e ProposalDirection) Valid() bool {
+	switch e {
+	case Loosen:
+		return true
+	case Tighten:
 		return true
 	default:
 		return false
@@ -315,6 +513,102 @@ func (e ReplicaState) Valid() bool {
 	case ReplicaStateFailed:
 		return true
 	case ReplicaStateHeld:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RolloutFactKind.
+const (
+	RolloutFactKindAbort  RolloutFactKind = "abort"
+	RolloutFactKindAsk    RolloutFactKind = "ask"
+	RolloutFactKindBack   RolloutFactKind = "back"
+	RolloutFactKindEnd    RolloutFactKind = "end"
+	RolloutFactKindHold   RolloutFactKind = "hold"
+	RolloutFactKindLook   RolloutFactKind = "look"
+	RolloutFactKindPause  RolloutFactKind = "pause"
+	RolloutFactKindResume RolloutFactKind = "resume"
+	RolloutFactKindStep   RolloutFactKind = "step"
+)
+
+// Valid indicates whether the value is a known member of the RolloutFactKind enum.
+func (e RolloutFactKind) Valid() bool {
+	switch e {
+	case RolloutFactKindAbort:
+		return true
+	case RolloutFactKindAsk:
+		return true
+	case RolloutFactKindBack:
+		return true
+	case RolloutFactKindEnd:
+		return true
+	case RolloutFactKindHold:
+		return true
+	case RolloutFactKindLook:
+		return true
+	case RolloutFactKindPause:
+		return true
+	case RolloutFactKindResume:
+		return true
+	case RolloutFactKindStep:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RolloutRegionState.
+const (
+	Active     RolloutRegionState = "active"
+	Delivered  RolloutRegionState = "delivered"
+	Halted     RolloutRegionState = "halted"
+	Published  RolloutRegionState = "published"
+	RolledBack RolloutRegionState = "rolled-back"
+	Verified   RolloutRegionState = "verified"
+)
+
+// Valid indicates whether the value is a known member of the RolloutRegionState enum.
+func (e RolloutRegionState) Valid() bool {
+	switch e {
+	case Active:
+		return true
+	case Delivered:
+		return true
+	case Halted:
+		return true
+	case Published:
+		return true
+	case RolledBack:
+		return true
+	case Verified:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RolloutVerdict.
+const (
+	Empty        RolloutVerdict = ""
+	FAIL         RolloutVerdict = "FAIL"
+	INCONCLUSIVE RolloutVerdict = "INCONCLUSIVE"
+	NODATA       RolloutVerdict = "NO_DATA"
+	PASS         RolloutVerdict = "PASS"
+)
+
+// Valid indicates whether the value is a known member of the RolloutVerdict enum.
+func (e RolloutVerdict) Valid() bool {
+	switch e {
+	case Empty:
+		return true
+	case FAIL:
+		return true
+	case INCONCLUSIVE:
+		return true
+	case NODATA:
+		return true
+	case PASS:
 		return true
 	default:
 		return false
@@ -459,6 +753,27 @@ func (e Stage) Valid() bool {
 	}
 }
 
+// Defines values for SteerRequestDo.
+const (
+	SteerRequestDoAbort  SteerRequestDo = "abort"
+	SteerRequestDoPause  SteerRequestDo = "pause"
+	SteerRequestDoResume SteerRequestDo = "resume"
+)
+
+// Valid indicates whether the value is a known member of the SteerRequestDo enum.
+func (e SteerRequestDo) Valid() bool {
+	switch e {
+	case SteerRequestDoAbort:
+		return true
+	case SteerRequestDoPause:
+		return true
+	case SteerRequestDoResume:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for StrategyName.
 const (
 	Fedadagrad StrategyName = "fedadagrad"
@@ -525,6 +840,27 @@ func (e StrategyRule) Valid() bool {
 	case NormBound:
 		return true
 	case TrimmedMean:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for WithdrawalDecisionDecision.
+const (
+	Retire  WithdrawalDecisionDecision = "retire"
+	Retrain WithdrawalDecisionDecision = "retrain"
+	Stop    WithdrawalDecisionDecision = "stop"
+)
+
+// Valid indicates whether the value is a known member of the WithdrawalDecisionDecision enum.
+func (e WithdrawalDecisionDecision) Valid() bool {
+	switch e {
+	case Retire:
+		return true
+	case Retrain:
+		return true
+	case Stop:
 		return true
 	default:
 		return false
@@ -711,6 +1047,87 @@ func (e GetEvidenceParamsPart) Valid() bool {
 	}
 }
 
+// Defines values for GetScorecardReportParamsFormat.
+const (
+	HTML       GetScorecardReportParamsFormat = "html"
+	Md         GetScorecardReportParamsFormat = "md"
+	Prometheus GetScorecardReportParamsFormat = "prometheus"
+)
+
+// Valid indicates whether the value is a known member of the GetScorecardReportParamsFormat enum.
+func (e GetScorecardReportParamsFormat) Valid() bool {
+	switch e {
+	case HTML:
+		return true
+	case Md:
+		return true
+	case Prometheus:
+		return true
+	default:
+		return false
+	}
+}
+
+// AccessDecision defines model for AccessDecision.
+type AccessDecision struct {
+	Decision AccessDecisionDecision `json:"decision"`
+	Reason   string                 `json:"reason,omitempty,omitzero"`
+}
+
+// AccessDecisionDecision defines model for AccessDecision.Decision.
+type AccessDecisionDecision string
+
+// AccessRequest defines model for AccessRequest.
+type AccessRequest struct {
+	Actions    Actions   `json:"actions"`
+	CreatedAt  time.Time `json:"created_at"`
+	Days       int       `json:"days"`
+	DecidedAt  time.Time `json:"decided_at,omitempty,omitzero"`
+	DecidedFor string    `json:"decided_for,omitempty,omitzero"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name   `json:"feature_id"`
+	GrantID   string `json:"grant_id,omitempty,omitzero"`
+	ID        ID     `json:"id"`
+
+	// Owner of a tenant, model, feature, site or region
+	Owner Name `json:"owner"`
+
+	// Purpose a term of the Data Use Ontology: NRES, GRU, HMB, POA, DS-<disease>, or a modifier; see docs/protocol/consent.md
+	Purpose DataUse `json:"purpose"`
+	Reason  string  `json:"reason"`
+
+	// Requester of a tenant, model, feature, site or region
+	Requester Name               `json:"requester"`
+	Simulated bool               `json:"simulated,omitempty,omitzero"`
+	State     AccessRequestState `json:"state"`
+}
+
+// AccessRequestState defines model for AccessRequest.State.
+type AccessRequestState string
+
+// AccessRequestBody defines model for AccessRequestBody.
+type AccessRequestBody struct {
+	Actions Actions `json:"actions"`
+	Days    int     `json:"days"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name `json:"feature_id"`
+
+	// Owner of a tenant, model, feature, site or region
+	Owner Name `json:"owner"`
+
+	// Purpose a term of the Data Use Ontology: NRES, GRU, HMB, POA, DS-<disease>, or a modifier; see docs/protocol/consent.md
+	Purpose DataUse `json:"purpose"`
+	Reason  string  `json:"reason"`
+}
+
+// AccessRequestList defines model for AccessRequestList.
+type AccessRequestList struct {
+	Items     []AccessRequest `json:"items"`
+	Simulated bool            `json:"simulated,omitempty,omitzero"`
+}
+
 // Action defines model for Action.
 type Action struct {
 	// Approval where its ballot is
@@ -755,6 +1172,9 @@ type ActionAccepted struct {
 	TraceID    string `json:"trace_id"`
 	WorkflowID string `json:"workflow_id"`
 }
+
+// Actions defines model for Actions.
+type Actions = []string
 
 // AdaptiveClip moves the clipping norm to a quantile of the norms of the updates, by a noised count of those within it; for unit site. clip_norm is what the first round clips to, 0.1 if absent
 type AdaptiveClip struct {
@@ -938,6 +1358,38 @@ type BallotPage struct {
 // BundleText JSON text of a Sigstore bundle v0.3 with one DSSE signature
 type BundleText = string
 
+// CanaryRequest What of the design of a rollout differs from the default: 1, 5, 25, 50 and 100 %, half an hour and 500 answers on
+// either side a step, a look each five minutes, four hours until a person is asked, 5 % false alarms in the whole
+// rollout, and margins of 2 percentage points of errors and 20 % of the mean latency. Production has the default if
+// nothing is said, dev and staging have none. It is part of the plan, and of its digest.
+type CanaryRequest struct {
+	AlphaBp int `json:"alpha_bp,omitempty,omitzero"`
+
+	// Answers on either side before a step may pass
+	Answers         int `json:"answers,omitempty,omitzero"`
+	BakeSeconds     int `json:"bake_seconds,omitempty,omitzero"`
+	DeadlineSeconds int `json:"deadline_seconds,omitempty,omitzero"`
+
+	// ErrorMarginBp percentage points times 100
+	ErrorMarginBp int `json:"error_margin_bp,omitempty,omitzero"`
+
+	// LatencyMarginBp of the baseline
+	LatencyMarginBp int `json:"latency_margin_bp,omitempty,omitzero"`
+	LookSeconds     int `json:"look_seconds,omitempty,omitzero"`
+
+	// None everybody at once
+	None bool `json:"none,omitempty,omitzero"`
+
+	// PlannedAnswers of both sides, where the test is sharpest; four times answers if absent
+	PlannedAnswers int `json:"planned_answers,omitempty,omitzero"`
+
+	// SharesBp rising, in basis points, the last one 10000
+	SharesBp []int `json:"shares_bp,omitempty,omitzero"`
+
+	// Usual the default design, also outside production
+	Usual bool `json:"usual,omitempty,omitzero"`
+}
+
 // Checkpoint defines model for Checkpoint.
 type Checkpoint struct {
 	// Note the checkpoint as a C2SP signed note
@@ -946,6 +1398,9 @@ type Checkpoint struct {
 	Root   Digest `json:"root"`
 	Size   int64  `json:"size"`
 }
+
+// Compatibility what the next version must keep; as it is if absent
+type Compatibility string
 
 // Compression how updates of train rounds get smaller on their way, and less exact; they travel whole if absent. What does not add up under masks is refused with secure aggregation
 type Compression struct {
@@ -974,6 +1429,17 @@ type Consent struct {
 	WithdrawnAt time.Time `json:"withdrawn_at,omitempty,omitzero"`
 }
 
+// ConsentFloor defines model for ConsentFloor.
+type ConsentFloor struct {
+	Epoch int64 `json:"epoch"`
+
+	// Feature of a tenant, model, feature, site or region
+	Feature Name `json:"feature"`
+
+	// Grantee of a tenant, model, feature, site or region
+	Grantee Name `json:"grantee"`
+}
+
 // Consistency defines model for Consistency.
 type Consistency struct {
 	From     int64    `json:"from"`
@@ -981,6 +1447,72 @@ type Consistency struct {
 	Hashes   []Digest `json:"hashes"`
 	To       int64    `json:"to"`
 	ToRoot   Digest   `json:"to_root"`
+}
+
+// DataUse a term of the Data Use Ontology: NRES, GRU, HMB, POA, DS-<disease>, or a modifier; see docs/protocol/consent.md
+type DataUse = string
+
+// DecisionBatch defines model for DecisionBatch.
+type DecisionBatch struct {
+	// Records by ascending `seq`, each as the router keeps it
+	Records []JSON `json:"records"`
+
+	// Region of the router; empty for one that belongs to none
+	Region string `json:"region"`
+
+	// Router of the spool
+	Router string `json:"router"`
+}
+
+// DecisionRecord defines model for DecisionRecord.
+type DecisionRecord struct {
+	At time.Time `json:"at"`
+
+	// Canary it was on the side of the canary
+	Canary        bool   `json:"canary,omitempty,omitzero"`
+	DecisionID    string `json:"decision_id"`
+	Endpoint      string `json:"endpoint,omitempty,omitzero"`
+	Environment   string `json:"environment"`
+	Header        string `json:"header,omitempty,omitzero"`
+	KeyID         string `json:"key_id,omitempty,omitzero"`
+	LatencyMicros int64  `json:"latency_micros,omitempty,omitzero"`
+
+	// Lineage rollout that the call had a part in
+	Lineage  string `json:"lineage,omitempty,omitzero"`
+	Manifest string `json:"manifest,omitempty,omitzero"`
+	Model    string `json:"model"`
+
+	// Output digest of the answer
+	Output string `json:"output,omitempty,omitzero"`
+
+	// Owner of the model
+	Owner   string `json:"owner"`
+	Policy  int64  `json:"policy"`
+	Problem string `json:"problem,omitempty,omitzero"`
+	Region  string `json:"region,omitempty,omitzero"`
+
+	// Router spool that it came from
+	Router string `json:"router"`
+
+	// Seq its number there
+	Seq       int64 `json:"seq"`
+	Simulated bool  `json:"simulated"`
+	Snapshot  int64 `json:"snapshot"`
+	Status    int   `json:"status"`
+
+	// Tenant that asked
+	Tenant         string `json:"tenant"`
+	TraceID        string `json:"trace_id"`
+	UpstreamMicros int64  `json:"upstream_micros,omitempty,omitzero"`
+
+	// Version that answered, or the last that failed to
+	Version int `json:"version,omitempty,omitzero"`
+}
+
+// DecisionsRecorded defines model for DecisionsRecorded.
+type DecisionsRecorded struct {
+	// Next sequence number that is waited for
+	Next int64 `json:"next"`
 }
 
 // Delegation defines model for Delegation.
@@ -1004,7 +1536,7 @@ type Delegation struct {
 	Reason    string    `json:"reason"`
 	RevokedAt time.Time `json:"revoked_at,omitempty,omitzero"`
 
-	// Role of the approver
+	// Role of the approver, whose seat is filled
 	Role      string `json:"role"`
 	Simulated bool   `json:"simulated,omitempty,omitzero"`
 	To        string `json:"to"`
@@ -1063,6 +1595,29 @@ type Enrolment struct {
 // Environment defines model for Environment.
 type Environment string
 
+// EvaluationAccepted defines model for EvaluationAccepted.
+type EvaluationAccepted struct {
+	ID         string `json:"id"`
+	Simulated  bool   `json:"simulated,omitempty,omitzero"`
+	StatusURL  string `json:"status_url"`
+	TraceID    string `json:"trace_id"`
+	WorkflowID string `json:"workflow_id"`
+}
+
+// EvaluationRequest defines model for EvaluationRequest.
+type EvaluationRequest struct {
+	// BaselineWindows length of the baseline before the last three windows
+	BaselineWindows int         `json:"baseline_windows"`
+	Environment     Environment `json:"environment,omitempty,omitzero"`
+
+	// Guard what each region is watched by before the next one; a regression goes back by itself, and no data halts
+	Guard PolicyGuard `json:"guard,omitempty,omitzero"`
+
+	// Shadow evaluate and replay, propose nothing
+	Shadow        bool `json:"shadow,omitempty,omitzero"`
+	WindowSeconds int  `json:"window_seconds"`
+}
+
 // Evidence defines model for Evidence.
 type Evidence struct {
 	Package Digest `json:"package,omitempty,omitzero"`
@@ -1081,7 +1636,13 @@ type Exhibit struct {
 
 // Feature defines model for Feature.
 type Feature struct {
-	Consent Consent `json:"consent"`
+	// Compatibility what the next version must keep; as it is if absent
+	Compatibility Compatibility `json:"compatibility,omitempty,omitzero"`
+	Consent       Consent       `json:"consent"`
+
+	// Content identity of the version: digest of canonical schema and semantics
+	Content     string `json:"content,omitempty,omitzero"`
+	Description string `json:"description,omitempty,omitzero"`
 
 	// FeatureID of a tenant, model, feature, site or region
 	FeatureID    Name      `json:"feature_id"`
@@ -1089,12 +1650,43 @@ type Feature struct {
 	RegisteredAt time.Time `json:"registered_at"`
 
 	// Schema a document that is passed on as it is; a registered schema is at most 64 KiB
-	Schema    JSON `json:"schema"`
+	Schema JSON `json:"schema"`
+
+	// Semantics a document that is passed on as it is; a registered schema is at most 64 KiB
+	Semantics JSON `json:"semantics,omitempty,omitzero"`
 	Simulated bool `json:"simulated,omitempty,omitzero"`
+
+	// Staged not the version in use
+	Staged bool   `json:"staged,omitempty,omitzero"`
+	Tags   []Name `json:"tags,omitempty,omitzero"`
 
 	// Tenant of a tenant, model, feature, site or region
 	Tenant  Name `json:"tenant"`
 	Version int  `json:"version"`
+}
+
+// FeatureCard that a feature exists, and nothing of what is in it
+type FeatureCard struct {
+	// Access of the tenant that asks
+	Access      FeatureCardAccess `json:"access"`
+	Description string            `json:"description"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name   `json:"feature_id"`
+	Tags      []Name `json:"tags"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant Name `json:"tenant"`
+}
+
+// FeatureCardAccess of the tenant that asks
+type FeatureCardAccess string
+
+// FeatureCardPage defines model for FeatureCardPage.
+type FeatureCardPage struct {
+	Items     []FeatureCard `json:"items"`
+	Next      string        `json:"next,omitempty,omitzero"`
+	Simulated bool          `json:"simulated,omitempty,omitzero"`
 }
 
 // FeaturePage defines model for FeaturePage.
@@ -1104,9 +1696,19 @@ type FeaturePage struct {
 	Simulated bool      `json:"simulated,omitempty,omitzero"`
 }
 
+// FeaturePromotion defines model for FeaturePromotion.
+type FeaturePromotion struct {
+	Version int `json:"version"`
+}
+
 // FeatureRegistration defines model for FeatureRegistration.
 type FeatureRegistration struct {
-	Consented bool `json:"consented"`
+	// Compatibility what the next version must keep; as it is if absent
+	Compatibility Compatibility `json:"compatibility,omitempty,omitzero"`
+	Consented     bool          `json:"consented"`
+
+	// Description outsiders see it
+	Description string `json:"description,omitempty,omitzero"`
 
 	// FeatureID of a tenant, model, feature, site or region
 	FeatureID Name `json:"feature_id"`
@@ -1123,8 +1725,127 @@ type FeatureRegistration struct {
 	// Schema a document that is passed on as it is; a registered schema is at most 64 KiB
 	Schema JSON `json:"schema"`
 
+	// Semantics a document that is passed on as it is; a registered schema is at most 64 KiB
+	Semantics JSON `json:"semantics,omitempty,omitzero"`
+
+	// Staged a version beside the one in use; nothing changes for those who use the feature
+	Staged bool `json:"staged,omitempty,omitzero"`
+
+	// Tags outsiders see them
+	Tags []Name `json:"tags,omitempty,omitzero"`
+
 	// Tenant of a tenant, model, feature, site or region
 	Tenant Name `json:"tenant"`
+}
+
+// Flip defines model for Flip.
+type Flip struct {
+	Count    int         `json:"count"`
+	Example  FlipExample `json:"example"`
+	Opens    bool        `json:"opens"`
+	Purpose  string      `json:"purpose,omitempty,omitzero"`
+	Question string      `json:"question"`
+	Region   string      `json:"region,omitempty,omitzero"`
+	Tenant   string      `json:"tenant"`
+}
+
+// FlipExample defines model for FlipExample.
+type FlipExample struct {
+	ID string `json:"id"`
+
+	// Input a document that is passed on as it is; a registered schema is at most 64 KiB
+	Input   JSON     `json:"input"`
+	Reasons []string `json:"reasons,omitempty,omitzero"`
+	TraceID string   `json:"trace_id,omitempty,omitzero"`
+}
+
+// Grant defines model for Grant.
+type Grant struct {
+	Actions     Actions          `json:"actions"`
+	Constraints GrantConstraints `json:"constraints"`
+	Digest      Digest           `json:"digest"`
+	Epoch       int64            `json:"epoch"`
+	Evidence    string           `json:"evidence,omitempty,omitzero"`
+	ExpiresAt   time.Time        `json:"expires_at,omitempty,omitzero"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name `json:"feature_id"`
+
+	// GrantID of a tenant, model, feature, site or region
+	GrantID Name `json:"grant_id"`
+
+	// Grantee of a tenant, model, feature, site or region
+	Grantee    Name      `json:"grantee"`
+	NotBefore  time.Time `json:"not_before"`
+	Purposes   []DataUse `json:"purposes"`
+	RecordedAt time.Time `json:"recorded_at"`
+
+	// Signed by the tenant, or by the control plane when a round first needed it
+	Signed    bool       `json:"signed,omitempty,omitzero"`
+	Simulated bool       `json:"simulated,omitempty,omitzero"`
+	State     GrantState `json:"state"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant Name `json:"tenant"`
+
+	// Used rounds that were begun under it
+	Used        int       `json:"used"`
+	WithdrawnAt time.Time `json:"withdrawn_at,omitempty,omitzero"`
+}
+
+// GrantState defines model for Grant.State.
+type GrantState string
+
+// GrantConstraints defines model for GrantConstraints.
+type GrantConstraints struct {
+	// MaxEpsilon that one round may cost
+	MaxEpsilon float64 `json:"max_epsilon,omitempty,omitzero"`
+
+	// MaxRounds under this grant
+	MaxRounds int `json:"max_rounds,omitempty,omitzero"`
+
+	// MinCohort sites that are summed together
+	MinCohort int `json:"min_cohort,omitempty,omitzero"`
+
+	// NoDerivative no other run starts from what was learnt
+	NoDerivative bool `json:"no_derivative,omitempty,omitzero"`
+
+	// Regions where the sites of the tenant may take part; everywhere if absent
+	Regions []Name `json:"regions,omitempty,omitzero"`
+}
+
+// GrantPage defines model for GrantPage.
+type GrantPage struct {
+	// Epoch consent epoch of the tenant
+	Epoch     int64   `json:"epoch"`
+	Items     []Grant `json:"items"`
+	Next      string  `json:"next,omitempty,omitzero"`
+	Simulated bool    `json:"simulated,omitempty,omitzero"`
+}
+
+// GrantRequest defines model for GrantRequest.
+type GrantRequest struct {
+	Actions Actions `json:"actions"`
+
+	// Bundle the grant as signed by a registered approver of the tenant; then the other members say the same
+	Bundle      string           `json:"bundle,omitempty,omitzero"`
+	Constraints GrantConstraints `json:"constraints,omitempty,omitzero"`
+	Evidence    Digest           `json:"evidence,omitempty,omitzero"`
+
+	// ExpiresAt never if absent
+	ExpiresAt time.Time `json:"expires_at,omitempty,omitzero"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name `json:"feature_id"`
+
+	// Grantee of a tenant, model, feature, site or region
+	Grantee Name `json:"grantee"`
+
+	// NotBefore now if absent
+	NotBefore time.Time `json:"not_before,omitempty,omitzero"`
+
+	// Purposes any if absent
+	Purposes []DataUse `json:"purposes,omitempty,omitzero"`
 }
 
 // Health defines model for Health.
@@ -1209,6 +1930,60 @@ type LeafPage struct {
 	Simulated bool  `json:"simulated,omitempty,omitzero"`
 }
 
+// LineageEvents defines model for LineageEvents.
+type LineageEvents struct {
+	// Events OpenLineage 2-0-2 run events, in order
+	Events    []JSON `json:"events"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+}
+
+// MeasuredFeature defines model for MeasuredFeature.
+type MeasuredFeature struct {
+	// Bins of equal width
+	Bins   int     `json:"bins"`
+	Column string  `json:"column"`
+	High   float64 `json:"high"`
+
+	// Importance what drift of it weighs; each the same where all are absent
+	Importance float64 `json:"importance,omitempty,omitzero"`
+	Low        float64 `json:"low"`
+}
+
+// MeasuredGroup defines model for MeasuredGroup.
+type MeasuredGroup struct {
+	Name string `json:"name"`
+
+	// Value that the group's rows have in the column
+	Value float64 `json:"value"`
+}
+
+// Measurement what the evaluation that closes the run counts for the scorecard, beside right and wrong; sites send counts only, never rows
+type Measurement struct {
+	// Critical dimensions without which nothing is promoted; those that are counted if absent
+	Critical []MeasurementCritical `json:"critical,omitempty,omitzero"`
+
+	// Features columns whose distribution is watched
+	Features []MeasuredFeature `json:"features,omitempty,omitzero"`
+
+	// Floor cells of fewer rows are withheld; 5 if absent
+	Floor int `json:"floor,omitempty,omitzero"`
+
+	// GroupColumn column of the sites' tables that says which group a row is of
+	GroupColumn string `json:"group_column,omitempty,omitzero"`
+
+	// Groups every group that is compared
+	Groups []MeasuredGroup `json:"groups,omitempty,omitzero"`
+
+	// Positive the class that counts as a positive answer; the last if absent
+	Positive int `json:"positive,omitempty,omitzero"`
+
+	// ScoreBins bins of equal width of that class's probability; none if absent
+	ScoreBins int `json:"score_bins,omitempty,omitzero"`
+}
+
+// MeasurementCritical defines model for Measurement.Critical.
+type MeasurementCritical string
+
 // Metrics defines model for Metrics.
 type Metrics struct {
 	// AccuracyBp accuracy in basis points; absent when no row was evaluated
@@ -1241,6 +2016,16 @@ type Model struct {
 	Versions []ModelVersion `json:"versions,omitempty,omitzero"`
 }
 
+// ModelHistory defines model for ModelHistory.
+type ModelHistory struct {
+	At             time.Time `json:"at"`
+	PublishedAt    time.Time `json:"published_at"`
+	Serving        []Serving `json:"serving"`
+	Simulated      bool      `json:"simulated,omitempty,omitzero"`
+	Snapshot       int64     `json:"snapshot"`
+	SnapshotDigest Digest    `json:"snapshot_digest"`
+}
+
 // ModelPage defines model for ModelPage.
 type ModelPage struct {
 	Items     []Model `json:"items"`
@@ -1268,6 +2053,8 @@ type ModelSpecTrainer string
 
 // ModelVersion defines model for ModelVersion.
 type ModelVersion struct {
+	// Blocked it is not promoted while nobody has decided otherwise
+	Blocked     bool       `json:"blocked,omitempty,omitzero"`
 	Bundle      Descriptor `json:"bundle"`
 	FilesBundle Descriptor `json:"files_bundle,omitempty,omitzero"`
 	Metrics     Metrics    `json:"metrics"`
@@ -1284,30 +2071,85 @@ type ModelVersion struct {
 	// Simulated made by or for a simulated caller: it is never promoted to production
 	Simulated bool `json:"simulated,omitempty,omitzero"`
 
+	// Tainted withdrawals of consent to what it learnt from
+	Tainted []string `json:"tainted,omitempty,omitzero"`
+
 	// Tenant of a tenant, model, feature, site or region
 	Tenant  Name       `json:"tenant"`
 	Version int        `json:"version"`
 	Weights Descriptor `json:"weights"`
 }
 
+// Mover defines model for Mover.
+type Mover struct {
+	Action     ID              `json:"action"`
+	Approvals  []MoverApproval `json:"approvals"`
+	At         time.Time       `json:"at"`
+	PlanDigest string          `json:"plan_digest,omitempty,omitzero"`
+	Requester  string          `json:"requester,omitempty,omitzero"`
+	Risk       int             `json:"risk,omitempty,omitzero"`
+	Snapshot   int64           `json:"snapshot"`
+	Step       string          `json:"step"`
+}
+
+// MoverApproval defines model for MoverApproval.
+type MoverApproval struct {
+	Approver  string    `json:"approver"`
+	At        time.Time `json:"at"`
+	Ballot    ID        `json:"ballot"`
+	Role      string    `json:"role"`
+	Says      string    `json:"says"`
+	Statement string    `json:"statement"`
+}
+
 // Name of a tenant, model, feature, site or region
 type Name = string
 
+// Observation defines model for Observation.
+type Observation struct {
+	At     time.Time `json:"at"`
+	Metric string    `json:"metric"`
+
+	// Target region, or tenant/site
+	Target string `json:"target"`
+
+	// Total of a share
+	Total float64 `json:"total,omitempty,omitzero"`
+
+	// Value the value; of a share, how many of total
+	Value float64 `json:"value"`
+}
+
+// Observations defines model for Observations.
+type Observations struct {
+	Items []Observation `json:"items"`
+}
+
+// Observed defines model for Observed.
+type Observed struct {
+	Items     int  `json:"items"`
+	Simulated bool `json:"simulated,omitempty,omitzero"`
+}
+
 // Planned defines model for Planned.
 type Planned struct {
-	ApprovalsNeeded int         `json:"approvals_needed"`
-	ApproverRoles   Roles       `json:"approver_roles"`
-	ID              ID          `json:"id"`
-	Kind            PlannedKind `json:"kind"`
+	ApprovalsNeeded int   `json:"approvals_needed"`
+	ApproverRoles   Roles `json:"approver_roles"`
+
+	// Checked of a dry run: what was checked against what runs now, and holds
+	Checked []string    `json:"checked,omitempty,omitzero"`
+	ID      ID          `json:"id"`
+	Kind    PlannedKind `json:"kind"`
 
 	// Next what to do to apply it
 	Next string `json:"next"`
 
 	// Plan a document that is passed on as it is; a registered schema is at most 64 KiB
-	Plan       JSON   `json:"plan"`
-	PlanDigest Digest `json:"plan_digest"`
-	Risk       int    `json:"risk"`
-	Simulated  bool   `json:"simulated,omitempty,omitzero"`
+	Plan       JSON       `json:"plan"`
+	PlanDigest Digest     `json:"plan_digest"`
+	Risk       int        `json:"risk"`
+	RiskParts  []RiskPart `json:"risk_parts,omitempty,omitzero"`
+	Simulated  bool       `json:"simulated,omitempty,omitzero"`
 }
 
 // PlannedKind defines model for Planned.Kind.
@@ -1318,13 +2160,69 @@ type PolicyDocument struct {
 	// Approvals rules of ballots; absent means a day to begin, escalation at half the time, and the glass for owner, on-call and security
 	Approvals ApprovalRules `json:"approvals,omitempty,omitzero"`
 
+	// Leeway thousandths of the weights that a caller may give as it likes
+	Leeway int `json:"leeway,omitempty,omitzero"`
+
+	// Limits what the policy demands of every training run; 0 or absent demands nothing
+	Limits PolicyLimits `json:"limits,omitempty,omitzero"`
+
+	// Quotas bounds of tenants' calls, at each router
+	Quotas []PolicyQuota `json:"quotas,omitempty,omitzero"`
+
 	// Revision higher than the one in force
-	Revision int64        `json:"revision"`
-	Rules    []PolicyRule `json:"rules"`
+	Revision int64 `json:"revision"`
+
+	// RollbackOf the earlier document that this one brings back
+	RollbackOf PolicyRollback `json:"rollbackOf,omitempty,omitzero"`
+	Rules      []PolicyRule   `json:"rules"`
+
+	// Shares regions with less than their usual weight, in their order; 0 closes one
+	Shares []PolicyShare `json:"shares,omitempty,omitzero"`
 
 	// Threshold risk from which an action needs approvers
 	Threshold int           `json:"threshold"`
 	Weights   PolicyWeights `json:"weights"`
+}
+
+// PolicyGuard what each region is watched by before the next one; a regression goes back by itself, and no data halts
+type PolicyGuard struct {
+	// AlphaBP probability of a false alarm
+	AlphaBP     int64 `json:"alphaBP"`
+	BakeSeconds int   `json:"bakeSeconds"`
+
+	// DeadlineSeconds then it halts where nobody can say
+	DeadlineSeconds int `json:"deadlineSeconds"`
+
+	// HaltSeconds then it goes back where nobody resumed it
+	HaltSeconds int `json:"haltSeconds"`
+	LookSeconds int `json:"lookSeconds"`
+
+	// MarginBP of a share in hundredths of a point, of values in parts of the baseline
+	MarginBP int64 `json:"marginBP"`
+
+	// Metric of the policy loop; higher is worse
+	Metric string `json:"metric"`
+}
+
+// PolicyLimits what the policy demands of every training run; 0 or absent demands nothing
+type PolicyLimits struct {
+	// MaxClipMilli clipping norm, in thousandths
+	MaxClipMilli int64 `json:"maxClipMilli,omitempty,omitzero"`
+
+	// MaxDeadlineSeconds that a stage waits for stragglers
+	MaxDeadlineSeconds int `json:"maxDeadlineSeconds,omitempty,omitzero"`
+
+	// MaxEpsilonMilli of a run, in thousandths
+	MaxEpsilonMilli int64 `json:"maxEpsilonMilli,omitempty,omitzero"`
+
+	// MaxRetries how often a stage below quorum is extended
+	MaxRetries int `json:"maxRetries,omitempty,omitzero"`
+
+	// MinCohort sites
+	MinCohort int `json:"minCohort,omitempty,omitzero"`
+
+	// Quarantined sites that no run may ask, as tenant/site, in order
+	Quarantined []string `json:"quarantined,omitempty,omitzero"`
 }
 
 // PolicyPage defines model for PolicyPage.
@@ -1337,10 +2235,29 @@ type PolicyPage struct {
 
 // PolicyProposal defines model for PolicyProposal.
 type PolicyProposal struct {
-	Apply      bool           `json:"apply,omitempty,omitzero"`
-	Document   PolicyDocument `json:"document"`
-	PlanDigest Digest         `json:"plan_digest,omitempty,omitzero"`
-	Regions    Regions        `json:"regions,omitempty,omitzero"`
+	Apply    bool           `json:"apply,omitempty,omitzero"`
+	Document PolicyDocument `json:"document"`
+
+	// Guard what each region is watched by before the next one; a regression goes back by itself, and no data halts
+	Guard      PolicyGuard `json:"guard,omitempty,omitzero"`
+	PlanDigest Digest      `json:"plan_digest,omitempty,omitzero"`
+	Regions    Regions     `json:"regions,omitempty,omitzero"`
+}
+
+// PolicyQuota how often a tenant's calls are answered; 0 or absent bounds nothing
+type PolicyQuota struct {
+	// Burst calls at once; 0: as many as in a second
+	Burst int `json:"burst,omitempty,omitzero"`
+
+	// PerDay in a day of UTC
+	PerDay int64 `json:"perDay,omitempty,omitzero"`
+
+	// PerHour in an hour of UTC
+	PerHour   int64 `json:"perHour,omitempty,omitzero"`
+	PerSecond int   `json:"perSecond,omitempty,omitzero"`
+
+	// Tenant * is each tenant that no quota names, by itself
+	Tenant string `json:"tenant"`
 }
 
 // PolicyRegion defines model for PolicyRegion.
@@ -1363,17 +2280,51 @@ type PolicyRevision struct {
 	Revision int64 `json:"revision"`
 }
 
+// PolicyRollback the earlier document that this one brings back
+type PolicyRollback struct {
+	Content  Digest `json:"content"`
+	Digest   Digest `json:"digest"`
+	Revision int64  `json:"revision"`
+}
+
 // PolicyRule defines model for PolicyRule.
 type PolicyRule struct {
-	Kinds   []PolicyRuleKinds `json:"kinds"`
-	Model   string            `json:"model"`
-	Name    string            `json:"name"`
-	Regions []string          `json:"regions"`
-	Tenant  string            `json:"tenant"`
+	Kinds []PolicyRuleKinds `json:"kinds"`
+	Model string            `json:"model"`
+	Name  string            `json:"name"`
+
+	// Purposes for which calls; absent: for any, and for those that name none
+	Purposes []string `json:"purposes,omitempty,omitzero"`
+	Regions  []string `json:"regions"`
+	Tenant   string   `json:"tenant"`
 }
 
 // PolicyRuleKinds defines model for PolicyRule.Kinds.
 type PolicyRuleKinds string
+
+// PolicyShare defines model for PolicyShare.
+type PolicyShare struct {
+	Region string `json:"region"`
+
+	// Weight in thousandths
+	Weight int `json:"weight"`
+}
+
+// PolicySteer defines model for PolicySteer.
+type PolicySteer struct {
+	Do     PolicySteerDo `json:"do"`
+	Reason string        `json:"reason,omitempty,omitzero"`
+}
+
+// PolicySteerDo defines model for PolicySteer.Do.
+type PolicySteerDo string
+
+// PolicySteered defines model for PolicySteered.
+type PolicySteered struct {
+	Paused  bool   `json:"paused"`
+	Region  string `json:"region"`
+	Verdict string `json:"verdict,omitempty,omitzero"`
+}
 
 // PolicyWeights defines model for PolicyWeights.
 type PolicyWeights struct {
@@ -1477,7 +2428,16 @@ type ProblemItem struct {
 
 // PromotionRequest defines model for PromotionRequest.
 type PromotionRequest struct {
-	Apply       bool        `json:"apply,omitempty,omitzero"`
+	Apply bool `json:"apply,omitempty,omitzero"`
+
+	// Canary What of the design of a rollout differs from the default: 1, 5, 25, 50 and 100 %, half an hour and 500 answers on
+	// either side a step, a look each five minutes, four hours until a person is asked, 5 % false alarms in the whole
+	// rollout, and margins of 2 percentage points of errors and 20 % of the mean latency. Production has the default if
+	// nothing is said, dev and staging have none. It is part of the plan, and of its digest.
+	Canary CanaryRequest `json:"canary,omitempty,omitzero"`
+
+	// DryRun with apply: check everything that apply checks, against what runs now, and start nothing
+	DryRun      bool        `json:"dry_run,omitempty,omitzero"`
 	Environment Environment `json:"environment"`
 	PlanDigest  Digest      `json:"plan_digest,omitempty,omitzero"`
 	Regions     Regions     `json:"regions,omitempty,omitzero"`
@@ -1491,6 +2451,47 @@ type Proof struct {
 	Index  int64    `json:"index"`
 	Root   Digest   `json:"root"`
 	Size   int64    `json:"size"`
+}
+
+// Proposal defines model for Proposal.
+type Proposal struct {
+	// Approval outcome of its ballot
+	Approval string `json:"approval,omitempty,omitzero"`
+
+	// Bundle a document that is passed on as it is; a registered schema is at most 64 KiB
+	Bundle    JSON              `json:"bundle,omitempty,omitzero"`
+	Cause     string            `json:"cause,omitempty,omitzero"`
+	Direction ProposalDirection `json:"direction"`
+	EndedAt   time.Time         `json:"ended_at,omitempty,omitzero"`
+	ExpiresAt time.Time         `json:"expires_at"`
+	From      int64             `json:"from"`
+	ID        ID                `json:"id"`
+
+	// Predicate a document that is passed on as it is; a registered schema is at most 64 KiB
+	Predicate       JSON      `json:"predicate,omitempty,omitzero"`
+	PredicateDigest Digest    `json:"predicate_digest"`
+	ProposedAt      time.Time `json:"proposed_at"`
+	Risk            int       `json:"risk"`
+	Rollout         string    `json:"rollout"`
+
+	// State of its rollout
+	State   string `json:"state"`
+	Summary string `json:"summary"`
+
+	// Target region or tenant/site; absent for one value for all
+	Target   string `json:"target,omitempty,omitzero"`
+	Template string `json:"template"`
+	To       int64  `json:"to"`
+}
+
+// ProposalDirection defines model for Proposal.Direction.
+type ProposalDirection string
+
+// ProposalPage defines model for ProposalPage.
+type ProposalPage struct {
+	Items     []Proposal `json:"items"`
+	Next      string     `json:"next,omitempty,omitzero"`
+	Simulated bool       `json:"simulated,omitempty,omitzero"`
 }
 
 // PublicKey PEM, SPKI, ECDSA P-256
@@ -1538,6 +2539,31 @@ type RecoveryPointRequest struct {
 
 // Regions defines model for Regions.
 type Regions = []Name
+
+// ReplayRequest defines model for ReplayRequest.
+type ReplayRequest struct {
+	// Days how far back; 7 when absent
+	Days     int            `json:"days,omitempty,omitzero"`
+	Document PolicyDocument `json:"document"`
+}
+
+// ReplayResult defines model for ReplayResult.
+type ReplayResult struct {
+	// Closed allowed now and denied then
+	Closed    int `json:"closed"`
+	Decisions int `json:"decisions"`
+
+	// Drifted that the policy in force decides otherwise than the log says
+	Drifted int    `json:"drifted"`
+	Flips   []Flip `json:"flips"`
+	Loosens bool   `json:"loosens"`
+
+	// Opened denied now and allowed then
+	Opened    int    `json:"opened"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	Undecided int    `json:"undecided"`
+	Why       string `json:"why,omitempty,omitzero"`
+}
 
 // Replica defines model for Replica.
 type Replica struct {
@@ -1602,6 +2628,17 @@ type RestoreRequest struct {
 	PlanDigest Digest `json:"plan_digest,omitempty,omitzero"`
 }
 
+// RiskPart defines model for RiskPart.
+type RiskPart struct {
+	Factor string `json:"factor"`
+
+	// Mille the factor itself
+	Mille int `json:"mille"`
+
+	// Points how much lower the risk would be without it
+	Points int `json:"points"`
+}
+
 // Roles defines model for Roles.
 type Roles = []string
 
@@ -1612,6 +2649,80 @@ type RollbackRequest struct {
 	PlanDigest  Digest      `json:"plan_digest,omitempty,omitzero"`
 	Regions     Regions     `json:"regions,omitempty,omitzero"`
 }
+
+// Rollout defines model for Rollout.
+type Rollout struct {
+	Facts     []RolloutFact `json:"facts"`
+	ID        ID            `json:"id"`
+	Looks     []JSON        `json:"looks"`
+	Paused    bool          `json:"paused"`
+	Simulated bool          `json:"simulated,omitempty,omitzero"`
+
+	// State of the promotion
+	State   string         `json:"state"`
+	Step    RolloutStep    `json:"step,omitempty,omitzero"`
+	Verdict RolloutVerdict `json:"verdict,omitempty,omitzero"`
+}
+
+// RolloutFact defines model for RolloutFact.
+type RolloutFact struct {
+	Actor string          `json:"actor,omitempty,omitzero"`
+	At    time.Time       `json:"at"`
+	Kind  RolloutFactKind `json:"kind"`
+
+	// Look digest of the look, or of the record at the end
+	Look    string         `json:"look,omitempty,omitzero"`
+	Number  int            `json:"number"`
+	Step    RolloutStep    `json:"step"`
+	Verdict RolloutVerdict `json:"verdict,omitempty,omitzero"`
+	Words   string         `json:"words,omitempty,omitzero"`
+}
+
+// RolloutFactKind defines model for RolloutFact.Kind.
+type RolloutFactKind string
+
+// RolloutRegion defines model for RolloutRegion.
+type RolloutRegion struct {
+	At       time.Time `json:"at"`
+	Policy   Digest    `json:"policy"`
+	Region   string    `json:"region"`
+	Revision int64     `json:"revision"`
+
+	// Snapshot that is the evidence
+	Snapshot int64              `json:"snapshot"`
+	State    RolloutRegionState `json:"state"`
+	Why      string             `json:"why,omitempty,omitzero"`
+}
+
+// RolloutRegionState defines model for RolloutRegion.State.
+type RolloutRegionState string
+
+// RolloutRegions defines model for RolloutRegions.
+type RolloutRegions struct {
+	Items     []RolloutRegion `json:"items"`
+	Simulated bool            `json:"simulated,omitempty,omitzero"`
+}
+
+// RolloutState defines model for RolloutState.
+type RolloutState struct {
+	Paused    bool           `json:"paused"`
+	Simulated bool           `json:"simulated,omitempty,omitzero"`
+	Step      RolloutStep    `json:"step"`
+	Verdict   RolloutVerdict `json:"verdict,omitempty,omitzero"`
+
+	// Waits ballot that it waits for
+	Waits string `json:"waits,omitempty,omitzero"`
+}
+
+// RolloutStep defines model for RolloutStep.
+type RolloutStep struct {
+	Number  int    `json:"number"`
+	Region  string `json:"region"`
+	ShareBp int    `json:"share_bp"`
+}
+
+// RolloutVerdict defines model for RolloutVerdict.
+type RolloutVerdict string
 
 // Round defines model for Round.
 type Round struct {
@@ -1726,8 +2837,14 @@ type RunParams struct {
 	LearningRate float64 `json:"learning_rate,omitempty,omitzero"`
 
 	// LocalEpochs 1 if absent
-	LocalEpochs int       `json:"local_epochs,omitempty,omitzero"`
-	Model       ModelSpec `json:"model,omitempty,omitzero"`
+	LocalEpochs int `json:"local_epochs,omitempty,omitzero"`
+
+	// Measurement what the evaluation that closes the run counts for the scorecard, beside right and wrong; sites send counts only, never rows
+	Measurement Measurement `json:"measurement,omitempty,omitzero"`
+
+	// Meets modifiers of that ontology that the owner declares to obey
+	Meets []string  `json:"meets,omitempty,omitzero"`
+	Model ModelSpec `json:"model,omitempty,omitzero"`
 
 	// OverBp how many more than that are asked, in basis points of it; the first that answer count
 	OverBp int `json:"over_bp,omitempty,omitzero"`
@@ -1738,6 +2855,9 @@ type RunParams struct {
 	// Privacy how much the result may tell of one unit; nothing is noised if absent
 	Privacy    Privacy `json:"privacy,omitempty,omitzero"`
 	Production bool    `json:"production,omitempty,omitzero"`
+
+	// Purpose what the model is for, a term of the Data Use Ontology; grants may ask for it
+	Purpose string `json:"purpose,omitempty,omitzero"`
 
 	// Quorum sites that must answer in all; 1 if absent
 	Quorum int `json:"quorum,omitempty,omitzero"`
@@ -1815,6 +2935,18 @@ type SecureMode string
 // SecureRing bits of an element; 32 if absent
 type SecureRing int
 
+// Serving defines model for Serving.
+type Serving struct {
+	Environment Environment `json:"environment"`
+	Mover       Mover       `json:"mover,omitempty,omitzero"`
+	Package     string      `json:"package"`
+
+	// Region of a tenant, model, feature, site or region
+	Region  Name `json:"region"`
+	ShareBp int  `json:"share_bp"`
+	Version int  `json:"version"`
+}
+
 // SignedSnapshot defines model for SignedSnapshot.
 type SignedSnapshot struct {
 	// Bundle a document that is passed on as it is; a registered schema is at most 64 KiB
@@ -1858,6 +2990,15 @@ type SitePage struct {
 
 // Stage update is the only stage of a plain round
 type Stage string
+
+// SteerRequest defines model for SteerRequest.
+type SteerRequest struct {
+	Do     SteerRequestDo `json:"do"`
+	Reason string         `json:"reason,omitempty,omitzero"`
+}
+
+// SteerRequestDo defines model for SteerRequest.Do.
+type SteerRequestDo string
 
 // StopRequest defines model for StopRequest.
 type StopRequest struct {
@@ -1951,6 +3092,46 @@ type SubmissionRequest struct {
 // Tenants defines model for Tenants.
 type Tenants = []Name
 
+// TokenRevocation defines model for TokenRevocation.
+type TokenRevocation struct {
+	Actor string `json:"actor"`
+
+	// Before issued in this second or earlier
+	Before    time.Time `json:"before"`
+	ID        string    `json:"id"`
+	Reason    string    `json:"reason"`
+	RevokedAt time.Time `json:"revoked_at"`
+
+	// Subject absent for one token or all
+	Subject string `json:"subject,omitempty,omitzero"`
+
+	// Token absent for a subject's or all
+	Token string `json:"token,omitempty,omitzero"`
+
+	// Until by then the last of them has expired by itself
+	Until time.Time `json:"until"`
+}
+
+// TokenRevocationPage defines model for TokenRevocationPage.
+type TokenRevocationPage struct {
+	Items     []TokenRevocation `json:"items"`
+	Next      string            `json:"next,omitempty,omitzero"`
+	Simulated bool              `json:"simulated,omitempty,omitzero"`
+}
+
+// TokenRevocationRequest defines model for TokenRevocationRequest.
+type TokenRevocationRequest struct {
+	// Before issued in this second or earlier; now where absent
+	Before time.Time `json:"before,omitempty,omitzero"`
+	Reason string    `json:"reason"`
+
+	// Subject claim `sub`, all of whose tokens
+	Subject string `json:"subject,omitempty,omitzero"`
+
+	// Token claim `jti` of the one token
+	Token string `json:"token,omitempty,omitzero"`
+}
+
 // TuningRequest defines model for TuningRequest.
 type TuningRequest struct {
 	Apply       bool        `json:"apply,omitempty,omitzero"`
@@ -1958,6 +3139,36 @@ type TuningRequest struct {
 
 	// ModelID of a tenant, model, feature, site or region
 	ModelID Name `json:"model_id"`
+}
+
+// Verdict defines model for Verdict.
+type Verdict struct {
+	Allowed bool      `json:"allowed"`
+	At      time.Time `json:"at"`
+	Bundle  string    `json:"bundle,omitempty,omitzero"`
+	ID      string    `json:"id"`
+
+	// Input a document that is passed on as it is; a registered schema is at most 64 KiB
+	Input JSON `json:"input"`
+
+	// Masked where the input is masked
+	Masked   []string `json:"masked,omitempty,omitzero"`
+	Purpose  string   `json:"purpose,omitempty,omitzero"`
+	Question string   `json:"question"`
+	Reasons  []string `json:"reasons,omitempty,omitzero"`
+	Region   string   `json:"region,omitempty,omitzero"`
+
+	// Revision of the policy that decided; 0 when a remote engine does not say
+	Revision  int64  `json:"revision"`
+	Simulated bool   `json:"simulated,omitempty,omitzero"`
+	TraceID   string `json:"trace_id"`
+}
+
+// VerdictPage defines model for VerdictPage.
+type VerdictPage struct {
+	Items     []Verdict `json:"items"`
+	Next      string    `json:"next,omitempty,omitzero"`
+	Simulated bool      `json:"simulated,omitempty,omitzero"`
 }
 
 // Vote defines model for Vote.
@@ -2001,15 +3212,75 @@ type Voter struct {
 	OnBehalfOf string `json:"on_behalf_of,omitempty,omitzero"`
 }
 
+// Withdrawal defines model for Withdrawal.
+type Withdrawal struct {
+	// Bundle JSON text of the bundle over the report; absent until it is signed
+	Bundle     string    `json:"bundle,omitempty,omitzero"`
+	DecidedAt  time.Time `json:"decided_at,omitempty,omitzero"`
+	DecidedBy  string    `json:"decided_by,omitempty,omitzero"`
+	DecidedFor string    `json:"decided_for,omitempty,omitzero"`
+	Decision   string    `json:"decision,omitempty,omitzero"`
+
+	// Epoch the one that it begins
+	Epoch int64 `json:"epoch"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name   `json:"feature_id"`
+	Grantees  []Name `json:"grantees"`
+	Grants    []Name `json:"grants"`
+
+	// Markdown the report for people
+	Markdown string `json:"markdown,omitempty,omitzero"`
+
+	// Preview nothing was changed
+	Preview bool   `json:"preview"`
+	Reason  string `json:"reason,omitempty,omitzero"`
+
+	// Report a document that is passed on as it is; a registered schema is at most 64 KiB
+	Report     JSON      `json:"report,omitempty,omitzero"`
+	ReportedAt time.Time `json:"reported_at,omitempty,omitzero"`
+	Simulated  bool      `json:"simulated,omitempty,omitzero"`
+
+	// Undecided something was learnt and nobody has decided what becomes of it
+	Undecided   bool      `json:"undecided"`
+	WithdrawnAt time.Time `json:"withdrawn_at,omitempty,omitzero"`
+	WorkflowID  string    `json:"workflow_id,omitempty,omitzero"`
+}
+
+// WithdrawalDecision defines model for WithdrawalDecision.
+type WithdrawalDecision struct {
+	Decision WithdrawalDecisionDecision `json:"decision"`
+	Reason   string                     `json:"reason,omitempty,omitzero"`
+}
+
+// WithdrawalDecisionDecision defines model for WithdrawalDecision.Decision.
+type WithdrawalDecisionDecision string
+
+// WithdrawalRequest defines model for WithdrawalRequest.
+type WithdrawalRequest struct {
+	// Apply without it nothing is changed
+	Apply bool `json:"apply,omitempty,omitzero"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name `json:"feature_id"`
+
+	// Grantees all if absent
+	Grantees []Name `json:"grantees,omitempty,omitzero"`
+	Reason   string `json:"reason,omitempty,omitzero"`
+}
+
 // Work defines model for Work.
 type Work struct {
 	Base Descriptor `json:"base"`
 
 	// Bundle JSON text of the bundle over it
-	Bundle   string     `json:"bundle"`
-	Deadline time.Time  `json:"deadline"`
-	Inbox    Descriptor `json:"inbox,omitempty,omitzero"`
-	Kind     WorkKind   `json:"kind"`
+	Bundle   string    `json:"bundle"`
+	Deadline time.Time `json:"deadline"`
+
+	// Grants the signed grants of the site's tenant that the round is under, by the digest that the manifest names
+	Grants string     `json:"grants,omitempty,omitzero"`
+	Inbox  Descriptor `json:"inbox,omitempty,omitzero"`
+	Kind   WorkKind   `json:"kind"`
 
 	// Manifest the round manifest, as signed
 	Manifest string `json:"manifest"`
@@ -2034,11 +3305,19 @@ type WorkKind string
 
 // WorkList defines model for WorkList.
 type WorkList struct {
-	Items []Work `json:"items"`
+	// Floors what the withdrawals of the site's tenant have ended: grants of older epochs count no more
+	Floors []ConsentFloor `json:"floors,omitempty,omitzero"`
+	Items  []Work         `json:"items"`
 }
 
 // AliasQuery defines model for AliasQuery.
 type AliasQuery = AliasName
+
+// CardRegion of a tenant, model, feature, site or region
+type CardRegion = Name
+
+// CardVersion defines model for CardVersion.
+type CardVersion = int
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -2072,6 +3351,30 @@ type VersionQuery = int
 
 // WaitSeconds defines model for WaitSeconds.
 type WaitSeconds = int
+
+// ListAccessRequestsParams defines parameters for ListAccessRequests.
+type ListAccessRequestsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// RequestAccessParams defines parameters for RequestAccess.
+type RequestAccessParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// DecideAccessParams defines parameters for DecideAccess.
+type DecideAccessParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
 
 // ListApprovalsParams defines parameters for ListApprovals.
 type ListApprovalsParams struct {
@@ -2165,6 +3468,75 @@ type AuditProofParams struct {
 	Size int64 `form:"size,omitempty" json:"size,omitempty,omitzero"`
 }
 
+// DiscoverFeaturesParams defines parameters for DiscoverFeatures.
+type DiscoverFeaturesParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Q words that id, description or tags hold
+	Q string `form:"q,omitempty" json:"q,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListConsentsParams defines parameters for ListConsents.
+type ListConsentsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant  TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+	Feature Name        `form:"feature,omitempty" json:"feature,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GrantConsentParams defines parameters for GrantConsent.
+type GrantConsentParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// WithdrawGrantsParams defines parameters for WithdrawGrants.
+type WithdrawGrantsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetWithdrawalParams defines parameters for GetWithdrawal.
+type GetWithdrawalParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// DecideWithdrawalParams defines parameters for DecideWithdrawal.
+type DecideWithdrawalParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// RecordDecisionsParams defines parameters for RecordDecisions.
+type RecordDecisionsParams struct {
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetDecisionParams defines parameters for GetDecision.
+type GetDecisionParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
 // ListDelegationsParams defines parameters for ListDelegations.
 type ListDelegationsParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -2200,6 +3572,12 @@ type ListFeaturesParams struct {
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// PromoteFeatureParams defines parameters for PromoteFeature.
+type PromoteFeatureParams struct {
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // WithdrawConsentParams defines parameters for WithdrawConsent.
@@ -2313,6 +3691,15 @@ type DownloadModelParamsEnvironment string
 // DownloadModelParamsPart defines parameters for DownloadModel.
 type DownloadModelParamsPart string
 
+// GetModelHistoryParams defines parameters for GetModelHistory.
+type GetModelHistoryParams struct {
+	// At now if absent
+	At time.Time `form:"at,omitempty" json:"at,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
 // PromoteModelParams defines parameters for PromoteModel.
 type PromoteModelParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -2359,6 +3746,41 @@ type ListPoliciesParams struct {
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
 
+// ListVerdictsParams defines parameters for ListVerdicts.
+type ListVerdictsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// EvaluatePolicyParams defines parameters for EvaluatePolicy.
+type EvaluatePolicyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// RecordObservationsParams defines parameters for RecordObservations.
+type RecordObservationsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// ListProposalsParams defines parameters for ListProposals.
+type ListProposalsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // ProposePolicyParams defines parameters for ProposePolicy.
 type ProposePolicyParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -2368,10 +3790,37 @@ type ProposePolicyParams struct {
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
+// GetProposalParams defines parameters for GetProposal.
+type GetProposalParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// ReplayPolicyParams defines parameters for ReplayPolicy.
+type ReplayPolicyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
 // GetRolloutParams defines parameters for GetRollout.
 type GetRolloutParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// ListRolloutRegionsParams defines parameters for ListRolloutRegions.
+type ListRolloutRegionsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// SteerPolicyParams defines parameters for SteerPolicy.
+type SteerPolicyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
 
 // ListPrivacyBudgetsParams defines parameters for ListPrivacyBudgets.
@@ -2406,6 +3855,21 @@ type GetEvidenceParams struct {
 
 // GetEvidenceParamsPart defines parameters for GetEvidence.
 type GetEvidenceParamsPart string
+
+// GetCanaryParams defines parameters for GetCanary.
+type GetCanaryParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// SteerCanaryParams defines parameters for SteerCanary.
+type SteerCanaryParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
 
 // ListRecoveryPointsParams defines parameters for ListRecoveryPoints.
 type ListRecoveryPointsParams struct {
@@ -2451,7 +3915,31 @@ type GetRestoreParams struct {
 type GetScorecardParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Version the version that is judged; the newest run if absent
+	Version CardVersion `form:"version,omitempty" json:"version,omitempty,omitzero"`
+
+	// Region what one region measured; all of them if absent
+	Region CardRegion `form:"region,omitempty" json:"region,omitempty,omitzero"`
 }
+
+// GetScorecardReportParams defines parameters for GetScorecardReport.
+type GetScorecardReportParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Version the version that is judged; the newest run if absent
+	Version CardVersion `form:"version,omitempty" json:"version,omitempty,omitzero"`
+
+	// Region what one region measured; all of them if absent
+	Region CardRegion `form:"region,omitempty" json:"region,omitempty,omitzero"`
+
+	// Format html if absent
+	Format GetScorecardReportParamsFormat `form:"format,omitempty" json:"format,omitempty,omitzero"`
+}
+
+// GetScorecardReportParamsFormat defines parameters for GetScorecardReport.
+type GetScorecardReportParamsFormat string
 
 // ListSitesParams defines parameters for ListSites.
 type ListSitesParams struct {
@@ -2478,6 +3966,26 @@ type GetSnapshotParams struct {
 	WaitSeconds WaitSeconds `form:"wait_seconds,omitempty" json:"wait_seconds,omitempty,omitzero"`
 }
 
+// ListTokenRevocationsParams defines parameters for ListTokenRevocations.
+type ListTokenRevocationsParams struct {
+	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// RevokeTokensParams defines parameters for RevokeTokens.
+type RevokeTokensParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // StartRunParams defines parameters for StartRun.
 type StartRunParams struct {
 	// IdempotencyKey required with a token; a simulated caller may leave it out
@@ -2492,6 +4000,12 @@ type ListRunsParams struct {
 	// Cursor `next` of the page before
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// GetRunLineageParams defines parameters for GetRunLineage.
+type GetRunLineageParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
 // PauseRunParams defines parameters for PauseRun.
@@ -2542,6 +4056,12 @@ type GetSuggestionParams struct {
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
+// RequestAccessJSONRequestBody defines body for RequestAccess for application/json ContentType.
+type RequestAccessJSONRequestBody = AccessRequestBody
+
+// DecideAccessJSONRequestBody defines body for DecideAccess for application/json ContentType.
+type DecideAccessJSONRequestBody = AccessDecision
+
 // CastVoteJSONRequestBody defines body for CastVote for application/json ContentType.
 type CastVoteJSONRequestBody = VoteRequest
 
@@ -2551,6 +4071,18 @@ type AddApproverJSONRequestBody = ApproverRequest
 // RevokeApproverJSONRequestBody defines body for RevokeApprover for application/json ContentType.
 type RevokeApproverJSONRequestBody = ReasonRequest
 
+// GrantConsentJSONRequestBody defines body for GrantConsent for application/json ContentType.
+type GrantConsentJSONRequestBody = GrantRequest
+
+// WithdrawGrantsJSONRequestBody defines body for WithdrawGrants for application/json ContentType.
+type WithdrawGrantsJSONRequestBody = WithdrawalRequest
+
+// DecideWithdrawalJSONRequestBody defines body for DecideWithdrawal for application/json ContentType.
+type DecideWithdrawalJSONRequestBody = WithdrawalDecision
+
+// RecordDecisionsJSONRequestBody defines body for RecordDecisions for application/json ContentType.
+type RecordDecisionsJSONRequestBody = DecisionBatch
+
 // AddDelegationJSONRequestBody defines body for AddDelegation for application/json ContentType.
 type AddDelegationJSONRequestBody = VoteRequest
 
@@ -2559,6 +4091,9 @@ type RevokeDelegationJSONRequestBody = DelegationRevocation
 
 // RegisterFeatureJSONRequestBody defines body for RegisterFeature for application/json ContentType.
 type RegisterFeatureJSONRequestBody = FeatureRegistration
+
+// PromoteFeatureJSONRequestBody defines body for PromoteFeature for application/json ContentType.
+type PromoteFeatureJSONRequestBody = FeaturePromotion
 
 // InvokeJSONRequestBody defines body for Invoke for application/json ContentType.
 type InvokeJSONRequestBody = InvokeRequest
@@ -2578,11 +4113,26 @@ type ReplicateModelJSONRequestBody = ReplicationRequest
 // RollbackModelJSONRequestBody defines body for RollbackModel for application/json ContentType.
 type RollbackModelJSONRequestBody = RollbackRequest
 
+// EvaluatePolicyJSONRequestBody defines body for EvaluatePolicy for application/json ContentType.
+type EvaluatePolicyJSONRequestBody = EvaluationRequest
+
+// RecordObservationsJSONRequestBody defines body for RecordObservations for application/json ContentType.
+type RecordObservationsJSONRequestBody = Observations
+
 // ProposePolicyJSONRequestBody defines body for ProposePolicy for application/json ContentType.
 type ProposePolicyJSONRequestBody = PolicyProposal
 
+// ReplayPolicyJSONRequestBody defines body for ReplayPolicy for application/json ContentType.
+type ReplayPolicyJSONRequestBody = ReplayRequest
+
+// SteerPolicyJSONRequestBody defines body for SteerPolicy for application/json ContentType.
+type SteerPolicyJSONRequestBody = PolicySteer
+
 // SetPrivacyBudgetJSONRequestBody defines body for SetPrivacyBudget for application/json ContentType.
 type SetPrivacyBudgetJSONRequestBody = PrivacyBudgetRequest
+
+// SteerCanaryJSONRequestBody defines body for SteerCanary for application/json ContentType.
+type SteerCanaryJSONRequestBody = SteerRequest
 
 // TakeRecoveryPointJSONRequestBody defines body for TakeRecoveryPoint for application/json ContentType.
 type TakeRecoveryPointJSONRequestBody = RecoveryPointRequest
@@ -2595,6 +4145,9 @@ type SubmitUpdateJSONRequestBody = SubmissionRequest
 
 // EnrolSiteJSONRequestBody defines body for EnrolSite for application/json ContentType.
 type EnrolSiteJSONRequestBody = EnrolRequest
+
+// RevokeTokensJSONRequestBody defines body for RevokeTokens for application/json ContentType.
+type RevokeTokensJSONRequestBody = TokenRevocationRequest
 
 // StartRunJSONRequestBody defines body for StartRun for application/json ContentType.
 type StartRunJSONRequestBody = RunRequest
@@ -2684,6 +4237,43 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 
 // The interface specification for the client above.
 type ClientInterface interface {
+
+	// ListAccessRequests Requests for access that the tenant made or is asked to decide, the newest first
+	//
+	// Corresponds with GET /access-requests (the `ListAccessRequests` operationId).
+	ListAccessRequests(ctx context.Context, params *ListAccessRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RequestAccessWithBody Ask the owner of a feature for access, with a purpose and a duration
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+	RequestAccessWithBody(ctx context.Context, params *RequestAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RequestAccess Ask the owner of a feature for access, with a purpose and a duration
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+	RequestAccess(ctx context.Context, params *RequestAccessParams, body RequestAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideAccessWithBody Approve, reject or revoke access to a feature of the tenant
+	//
+	// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+	DecideAccessWithBody(ctx context.Context, id IDPath, params *DecideAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideAccess Approve, reject or revoke access to a feature of the tenant
+	//
+	// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+	DecideAccess(ctx context.Context, id IDPath, params *DecideAccessParams, body DecideAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListApprovals The inbox, newest first
 	//
@@ -2798,6 +4388,94 @@ type ClientInterface interface {
 	// Corresponds with PUT /blobs/{digest} (the `PutBlob` operationId).
 	PutBlobWithBody(ctx context.Context, digest Digest, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// DiscoverFeatures Search the features of every tenant; of others it shows that they exist
+	//
+	// Corresponds with GET /catalog (the `DiscoverFeatures` operationId).
+	DiscoverFeatures(ctx context.Context, params *DiscoverFeaturesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListConsents Grants of the tenant, by id
+	//
+	// Corresponds with GET /consents (the `ListConsents` operationId).
+	ListConsents(ctx context.Context, params *ListConsentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GrantConsentWithBody Let a tenant use a feature, for what and as long as is said
+	//
+	// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /consents (the `GrantConsent` operationId).
+	GrantConsentWithBody(ctx context.Context, params *GrantConsentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GrantConsent Let a tenant use a feature, for what and as long as is said
+	//
+	// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /consents (the `GrantConsent` operationId).
+	GrantConsent(ctx context.Context, params *GrantConsentParams, body GrantConsentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawGrantsWithBody Withdraw consent to a feature; without apply, show what that would reach
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+	WithdrawGrantsWithBody(ctx context.Context, params *WithdrawGrantsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawGrants Withdraw consent to a feature; without apply, show what that would reach
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+	WithdrawGrants(ctx context.Context, params *WithdrawGrantsParams, body WithdrawGrantsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetWithdrawal A withdrawal with its signed propagation report
+	//
+	// Corresponds with GET /consents/withdrawals/{epoch} (the `GetWithdrawal` operationId).
+	GetWithdrawal(ctx context.Context, epoch int64, params *GetWithdrawalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideWithdrawalWithBody Decide what becomes of what was learnt before a withdrawal
+	//
+	// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+	DecideWithdrawalWithBody(ctx context.Context, epoch int64, params *DecideWithdrawalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DecideWithdrawal Decide what becomes of what was learnt before a withdrawal
+	//
+	// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+	DecideWithdrawal(ctx context.Context, epoch int64, params *DecideWithdrawalParams, body DecideWithdrawalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecordDecisionsWithBody Take in what a router decided
+	//
+	// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+	RecordDecisionsWithBody(ctx context.Context, params *RecordDecisionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecordDecisions Take in what a router decided
+	//
+	// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+	RecordDecisions(ctx context.Context, params *RecordDecisionsParams, body RecordDecisionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDecision A decision as it has arrived here, for the tenant that asked or that owns the model
+	//
+	// Corresponds with GET /decisions/{id} (the `GetDecision` operationId).
+	GetDecision(ctx context.Context, id string, params *GetDecisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListDelegations Who stands in for whom
 	//
 	// Corresponds with GET /delegations (the `ListDelegations` operationId).
@@ -2854,7 +4532,30 @@ type ClientInterface interface {
 	// Corresponds with GET /features/{tenant} (the `ListFeatures` operationId).
 	ListFeatures(ctx context.Context, tenant TenantPath, params *ListFeaturesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// WithdrawConsent Withdraw consent; rounds that are planned from now on refuse the feature
+	// PromoteFeatureWithBody Put a version of a feature into use
+	//
+	// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+	PromoteFeatureWithBody(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PromoteFeature Put a version of a feature into use
+	//
+	// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+	PromoteFeature(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// FeatureVersions Every version of a feature, the newest first, staged ones too
+	//
+	// Corresponds with GET /features/{tenant}/{feature_id}/versions (the `FeatureVersions` operationId).
+	FeatureVersions(ctx context.Context, tenant TenantPath, featureID Name, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WithdrawConsent Withdraw all consent to a feature at once; rounds that run leave the tenant out within seconds
 	//
 	// Corresponds with POST /features/{tenant}/{feature_id}/withdraw (the `WithdrawConsent` operationId).
 	WithdrawConsent(ctx context.Context, tenant TenantPath, featureID Name, params *WithdrawConsentParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2958,6 +4659,15 @@ type ClientInterface interface {
 	// Corresponds with GET /models/{id}/download (the `DownloadModel` operationId).
 	DownloadModel(ctx context.Context, id ModelPath, params *DownloadModelParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetModelHistory What a model answered at a time, region by region, and who had let it
+	//
+	// Read from the signed snapshot that the data plane had been given last by then: which version, with which package,
+	// answered which share in each region and environment, by which action and with whose approvals. A snapshot is in
+	// force in a region a moment after it is published; the record of the action has when each region said so.
+	//
+	// Corresponds with GET /models/{id}/history (the `GetModelHistory` operationId).
+	GetModelHistory(ctx context.Context, id ModelPath, params *GetModelHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// PromoteModelWithBody Plan a promotion, or apply one that was planned
 	//
 	// Takes any type of body and a specified content type.
@@ -3024,6 +4734,44 @@ type ClientInterface interface {
 	// Corresponds with GET /policies (the `ListPolicies` operationId).
 	ListPolicies(ctx context.Context, params *ListPoliciesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListVerdicts What the rules decided for the tenant, newest first; input is masked
+	//
+	// Corresponds with GET /policies/decisions (the `ListVerdicts` operationId).
+	ListVerdicts(ctx context.Context, params *ListVerdictsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluatePolicyWithBody Evaluate the policy loop now; what it proposes is under /policies/proposals
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+	EvaluatePolicyWithBody(ctx context.Context, params *EvaluatePolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluatePolicy Evaluate the policy loop now; what it proposes is under /policies/proposals
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+	EvaluatePolicy(ctx context.Context, params *EvaluatePolicyParams, body EvaluatePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecordObservationsWithBody Report telemetry to the policy loop, once by metric, target and time
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+	RecordObservationsWithBody(ctx context.Context, params *RecordObservationsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RecordObservations Report telemetry to the policy loop, once by metric, target and time
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+	RecordObservations(ctx context.Context, params *RecordObservationsParams, body RecordObservationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListProposals What the policy loop has proposed, newest first
+	//
+	// Corresponds with GET /policies/proposals (the `ListProposals` operationId).
+	ListProposals(ctx context.Context, params *ListProposalsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ProposePolicyWithBody Plan a policy rollout, or apply one that was planned
 	//
 	// Takes any type of body and a specified content type.
@@ -3038,10 +4786,48 @@ type ClientInterface interface {
 	// Corresponds with POST /policies/proposals (the `ProposePolicy` operationId).
 	ProposePolicy(ctx context.Context, params *ProposePolicyParams, body ProposePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetProposal A proposal with its evidence, its replay and its signed statement
+	//
+	// Corresponds with GET /policies/proposals/{id} (the `GetProposal` operationId).
+	GetProposal(ctx context.Context, id IDPath, params *GetProposalParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayPolicyWithBody Decide what was logged again under a policy document and the one in force; nothing changes
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+	ReplayPolicyWithBody(ctx context.Context, params *ReplayPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayPolicy Decide what was logged again under a policy document and the one in force; nothing changes
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+	ReplayPolicy(ctx context.Context, params *ReplayPolicyParams, body ReplayPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetRollout How a policy rollout stands, region by region
 	//
 	// Corresponds with GET /policies/rollouts/{id} (the `GetRollout` operationId).
 	GetRollout(ctx context.Context, id IDPath, params *GetRolloutParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRolloutRegions How far the policy came in each region, each state with its evidence
+	//
+	// Corresponds with GET /policies/rollouts/{id}/regions (the `ListRolloutRegions` operationId).
+	ListRolloutRegions(ctx context.Context, id IDPath, params *ListRolloutRegionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SteerPolicyWithBody Pause, resume or abort a rollout that watches a region
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+	SteerPolicyWithBody(ctx context.Context, id IDPath, params *SteerPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SteerPolicy Pause, resume or abort a rollout that watches a region
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+	SteerPolicy(ctx context.Context, id IDPath, params *SteerPolicyParams, body SteerPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPrivacyBudgets Privacy budgets of the tenant's features and what is left of them, by feature
 	//
@@ -3071,6 +4857,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
 	GetEvidence(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetCanary Where the rollout of a promotion is, what it did, and what each step showed
+	//
+	// Facts in their order. `looks` has the last look of each step, whole: the raw aggregates of both sides, the
+	// confidence sequence of each guardrail with its margin, and the verdict.
+	//
+	// Corresponds with GET /promotions/{id}/rollout (the `GetCanary` operationId).
+	GetCanary(ctx context.Context, id IDPath, params *GetCanaryParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SteerCanaryWithBody Pause, resume or abort the rollout of a promotion
+	//
+	// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+	// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+	// To go on although a step did not pass, its ballot is voted on: see `waits`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+	SteerCanaryWithBody(ctx context.Context, id IDPath, params *SteerCanaryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SteerCanary Pause, resume or abort the rollout of a promotion
+	//
+	// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+	// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+	// To go on although a step did not pass, its ballot is voted on: see `waits`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+	SteerCanary(ctx context.Context, id IDPath, params *SteerCanaryParams, body SteerCanaryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRecoveryPoints Recovery points of the tenant, newest first, without their items
 	//
@@ -3159,10 +4975,15 @@ type ClientInterface interface {
 	// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
 	RouterDecision(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetScorecard The scorecard of a model, from its closed runs
+	// GetScorecard The scorecard of a model, from its closed runs, what their sites counted, and the fabric's own rounds and requests
 	//
 	// Corresponds with GET /scorecards/{model_id} (the `GetScorecard` operationId).
 	GetScorecard(ctx context.Context, modelID Name, params *GetScorecardParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetScorecardReport The scorecard as a page with plots, as Markdown, or for Prometheus to scrape
+	//
+	// Corresponds with GET /scorecards/{model_id}/report (the `GetScorecardReport` operationId).
+	GetScorecardReport(ctx context.Context, modelID Name, params *GetScorecardReportParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListSites Enrolled sites of the tenant, by id
 	//
@@ -3193,6 +5014,29 @@ type ClientInterface interface {
 	// Corresponds with GET /snapshot (the `GetSnapshot` operationId).
 	GetSnapshot(ctx context.Context, params *GetSnapshotParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListTokenRevocations Tokens of the tenant that were taken back, newest first
+	//
+	// Corresponds with GET /tokens/revocations (the `ListTokenRevocations` operationId).
+	ListTokenRevocations(ctx context.Context, params *ListTokenRevocationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeTokensWithBody Take tokens back before they expire
+	//
+	// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+	RevokeTokensWithBody(ctx context.Context, params *RevokeTokensParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RevokeTokens Take tokens back before they expire
+	//
+	// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+	RevokeTokens(ctx context.Context, params *RevokeTokensParams, body RevokeTokensJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// StartRunWithBody Start a training run, one round if params do not say more
 	//
 	// Takes any type of body and a specified content type.
@@ -3211,6 +5055,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /train/runs (the `ListRuns` operationId).
 	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRunLineage Lineage of a run as OpenLineage run events
+	//
+	// Corresponds with GET /train/runs/{id}/lineage (the `GetRunLineage` operationId).
+	GetRunLineage(ctx context.Context, id IDPath, params *GetRunLineageParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// PauseRunWithBody Let a run begin no further round; the open one ends
 	//
@@ -3277,6 +5126,93 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /tuning/suggestions/{id} (the `GetSuggestion` operationId).
 	GetSuggestion(ctx context.Context, id IDPath, params *GetSuggestionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListAccessRequests Requests for access that the tenant made or is asked to decide, the newest first
+//
+// Corresponds with GET /access-requests (the `ListAccessRequests` operationId).
+func (c *Client) ListAccessRequests(ctx context.Context, params *ListAccessRequestsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAccessRequestsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RequestAccessWithBody Ask the owner of a feature for access, with a purpose and a duration
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+func (c *Client) RequestAccessWithBody(ctx context.Context, params *RequestAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestAccessRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RequestAccess Ask the owner of a feature for access, with a purpose and a duration
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+func (c *Client) RequestAccess(ctx context.Context, params *RequestAccessParams, body RequestAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRequestAccessRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideAccessWithBody Approve, reject or revoke access to a feature of the tenant
+//
+// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+func (c *Client) DecideAccessWithBody(ctx context.Context, id IDPath, params *DecideAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideAccessRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideAccess Approve, reject or revoke access to a feature of the tenant
+//
+// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+func (c *Client) DecideAccess(ctx context.Context, id IDPath, params *DecideAccessParams, body DecideAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideAccessRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // ListApprovals The inbox, newest first
@@ -3562,6 +5498,214 @@ func (c *Client) PutBlobWithBody(ctx context.Context, digest Digest, contentType
 	return c.Client.Do(req)
 }
 
+// DiscoverFeatures Search the features of every tenant; of others it shows that they exist
+//
+// Corresponds with GET /catalog (the `DiscoverFeatures` operationId).
+func (c *Client) DiscoverFeatures(ctx context.Context, params *DiscoverFeaturesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscoverFeaturesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListConsents Grants of the tenant, by id
+//
+// Corresponds with GET /consents (the `ListConsents` operationId).
+func (c *Client) ListConsents(ctx context.Context, params *ListConsentsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListConsentsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GrantConsentWithBody Let a tenant use a feature, for what and as long as is said
+//
+// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /consents (the `GrantConsent` operationId).
+func (c *Client) GrantConsentWithBody(ctx context.Context, params *GrantConsentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGrantConsentRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GrantConsent Let a tenant use a feature, for what and as long as is said
+//
+// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /consents (the `GrantConsent` operationId).
+func (c *Client) GrantConsent(ctx context.Context, params *GrantConsentParams, body GrantConsentJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGrantConsentRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawGrantsWithBody Withdraw consent to a feature; without apply, show what that would reach
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+func (c *Client) WithdrawGrantsWithBody(ctx context.Context, params *WithdrawGrantsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawGrantsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawGrants Withdraw consent to a feature; without apply, show what that would reach
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+func (c *Client) WithdrawGrants(ctx context.Context, params *WithdrawGrantsParams, body WithdrawGrantsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWithdrawGrantsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetWithdrawal A withdrawal with its signed propagation report
+//
+// Corresponds with GET /consents/withdrawals/{epoch} (the `GetWithdrawal` operationId).
+func (c *Client) GetWithdrawal(ctx context.Context, epoch int64, params *GetWithdrawalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetWithdrawalRequest(c.Server, epoch, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideWithdrawalWithBody Decide what becomes of what was learnt before a withdrawal
+//
+// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+func (c *Client) DecideWithdrawalWithBody(ctx context.Context, epoch int64, params *DecideWithdrawalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideWithdrawalRequestWithBody(c.Server, epoch, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DecideWithdrawal Decide what becomes of what was learnt before a withdrawal
+//
+// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+func (c *Client) DecideWithdrawal(ctx context.Context, epoch int64, params *DecideWithdrawalParams, body DecideWithdrawalJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDecideWithdrawalRequest(c.Server, epoch, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecordDecisionsWithBody Take in what a router decided
+//
+// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+func (c *Client) RecordDecisionsWithBody(ctx context.Context, params *RecordDecisionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecordDecisionsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecordDecisions Take in what a router decided
+//
+// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+func (c *Client) RecordDecisions(ctx context.Context, params *RecordDecisionsParams, body RecordDecisionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecordDecisionsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDecision A decision as it has arrived here, for the tenant that asked or that owns the model
+//
+// Corresponds with GET /decisions/{id} (the `GetDecision` operationId).
+func (c *Client) GetDecision(ctx context.Context, id string, params *GetDecisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDecisionRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListDelegations Who stands in for whom
 //
 // Corresponds with GET /delegations (the `ListDelegations` operationId).
@@ -3698,7 +5842,60 @@ func (c *Client) ListFeatures(ctx context.Context, tenant TenantPath, params *Li
 	return c.Client.Do(req)
 }
 
-// WithdrawConsent Withdraw consent; rounds that are planned from now on refuse the feature
+// PromoteFeatureWithBody Put a version of a feature into use
+//
+// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+func (c *Client) PromoteFeatureWithBody(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPromoteFeatureRequestWithBody(c.Server, tenant, featureID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PromoteFeature Put a version of a feature into use
+//
+// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+func (c *Client) PromoteFeature(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPromoteFeatureRequest(c.Server, tenant, featureID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// FeatureVersions Every version of a feature, the newest first, staged ones too
+//
+// Corresponds with GET /features/{tenant}/{feature_id}/versions (the `FeatureVersions` operationId).
+func (c *Client) FeatureVersions(ctx context.Context, tenant TenantPath, featureID Name, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewFeatureVersionsRequest(c.Server, tenant, featureID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WithdrawConsent Withdraw all consent to a feature at once; rounds that run leave the tenant out within seconds
 //
 // Corresponds with POST /features/{tenant}/{feature_id}/withdraw (the `WithdrawConsent` operationId).
 func (c *Client) WithdrawConsent(ctx context.Context, tenant TenantPath, featureID Name, params *WithdrawConsentParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3942,6 +6139,25 @@ func (c *Client) DownloadModel(ctx context.Context, id ModelPath, params *Downlo
 	return c.Client.Do(req)
 }
 
+// GetModelHistory What a model answered at a time, region by region, and who had let it
+//
+// Read from the signed snapshot that the data plane had been given last by then: which version, with which package,
+// answered which share in each region and environment, by which action and with whose approvals. A snapshot is in
+// force in a region a moment after it is published; the record of the action has when each region said so.
+//
+// Corresponds with GET /models/{id}/history (the `GetModelHistory` operationId).
+func (c *Client) GetModelHistory(ctx context.Context, id ModelPath, params *GetModelHistoryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetModelHistoryRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // PromoteModelWithBody Plan a promotion, or apply one that was planned
 //
 // Takes any type of body and a specified content type.
@@ -4088,6 +6304,104 @@ func (c *Client) ListPolicies(ctx context.Context, params *ListPoliciesParams, r
 	return c.Client.Do(req)
 }
 
+// ListVerdicts What the rules decided for the tenant, newest first; input is masked
+//
+// Corresponds with GET /policies/decisions (the `ListVerdicts` operationId).
+func (c *Client) ListVerdicts(ctx context.Context, params *ListVerdictsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListVerdictsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluatePolicyWithBody Evaluate the policy loop now; what it proposes is under /policies/proposals
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+func (c *Client) EvaluatePolicyWithBody(ctx context.Context, params *EvaluatePolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluatePolicyRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluatePolicy Evaluate the policy loop now; what it proposes is under /policies/proposals
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+func (c *Client) EvaluatePolicy(ctx context.Context, params *EvaluatePolicyParams, body EvaluatePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluatePolicyRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecordObservationsWithBody Report telemetry to the policy loop, once by metric, target and time
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+func (c *Client) RecordObservationsWithBody(ctx context.Context, params *RecordObservationsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecordObservationsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RecordObservations Report telemetry to the policy loop, once by metric, target and time
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+func (c *Client) RecordObservations(ctx context.Context, params *RecordObservationsParams, body RecordObservationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRecordObservationsRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListProposals What the policy loop has proposed, newest first
+//
+// Corresponds with GET /policies/proposals (the `ListProposals` operationId).
+func (c *Client) ListProposals(ctx context.Context, params *ListProposalsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListProposalsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ProposePolicyWithBody Plan a policy rollout, or apply one that was planned
 //
 // Takes any type of body and a specified content type.
@@ -4122,11 +6436,109 @@ func (c *Client) ProposePolicy(ctx context.Context, params *ProposePolicyParams,
 	return c.Client.Do(req)
 }
 
+// GetProposal A proposal with its evidence, its replay and its signed statement
+//
+// Corresponds with GET /policies/proposals/{id} (the `GetProposal` operationId).
+func (c *Client) GetProposal(ctx context.Context, id IDPath, params *GetProposalParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetProposalRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayPolicyWithBody Decide what was logged again under a policy document and the one in force; nothing changes
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+func (c *Client) ReplayPolicyWithBody(ctx context.Context, params *ReplayPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayPolicyRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayPolicy Decide what was logged again under a policy document and the one in force; nothing changes
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+func (c *Client) ReplayPolicy(ctx context.Context, params *ReplayPolicyParams, body ReplayPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayPolicyRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetRollout How a policy rollout stands, region by region
 //
 // Corresponds with GET /policies/rollouts/{id} (the `GetRollout` operationId).
 func (c *Client) GetRollout(ctx context.Context, id IDPath, params *GetRolloutParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetRolloutRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRolloutRegions How far the policy came in each region, each state with its evidence
+//
+// Corresponds with GET /policies/rollouts/{id}/regions (the `ListRolloutRegions` operationId).
+func (c *Client) ListRolloutRegions(ctx context.Context, id IDPath, params *ListRolloutRegionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRolloutRegionsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SteerPolicyWithBody Pause, resume or abort a rollout that watches a region
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+func (c *Client) SteerPolicyWithBody(ctx context.Context, id IDPath, params *SteerPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSteerPolicyRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SteerPolicy Pause, resume or abort a rollout that watches a region
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+func (c *Client) SteerPolicy(ctx context.Context, id IDPath, params *SteerPolicyParams, body SteerPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSteerPolicyRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4206,6 +6618,66 @@ func (c *Client) GetPromotion(ctx context.Context, id IDPath, params *GetPromoti
 // Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
 func (c *Client) GetEvidence(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetEvidenceRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetCanary Where the rollout of a promotion is, what it did, and what each step showed
+//
+// Facts in their order. `looks` has the last look of each step, whole: the raw aggregates of both sides, the
+// confidence sequence of each guardrail with its margin, and the verdict.
+//
+// Corresponds with GET /promotions/{id}/rollout (the `GetCanary` operationId).
+func (c *Client) GetCanary(ctx context.Context, id IDPath, params *GetCanaryParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCanaryRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SteerCanaryWithBody Pause, resume or abort the rollout of a promotion
+//
+// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+// To go on although a step did not pass, its ballot is voted on: see `waits`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+func (c *Client) SteerCanaryWithBody(ctx context.Context, id IDPath, params *SteerCanaryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSteerCanaryRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SteerCanary Pause, resume or abort the rollout of a promotion
+//
+// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+// To go on although a step did not pass, its ballot is voted on: see `waits`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+func (c *Client) SteerCanary(ctx context.Context, id IDPath, params *SteerCanaryParams, body SteerCanaryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSteerCanaryRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4413,11 +6885,26 @@ func (c *Client) RouterDecision(ctx context.Context, id IDPath, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
-// GetScorecard The scorecard of a model, from its closed runs
+// GetScorecard The scorecard of a model, from its closed runs, what their sites counted, and the fabric's own rounds and requests
 //
 // Corresponds with GET /scorecards/{model_id} (the `GetScorecard` operationId).
 func (c *Client) GetScorecard(ctx context.Context, modelID Name, params *GetScorecardParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetScorecardRequest(c.Server, modelID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetScorecardReport The scorecard as a page with plots, as Markdown, or for Prometheus to scrape
+//
+// Corresponds with GET /scorecards/{model_id}/report (the `GetScorecardReport` operationId).
+func (c *Client) GetScorecardReport(ctx context.Context, modelID Name, params *GetScorecardReportParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScorecardReportRequest(c.Server, modelID, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4507,6 +6994,59 @@ func (c *Client) GetSnapshot(ctx context.Context, params *GetSnapshotParams, req
 	return c.Client.Do(req)
 }
 
+// ListTokenRevocations Tokens of the tenant that were taken back, newest first
+//
+// Corresponds with GET /tokens/revocations (the `ListTokenRevocations` operationId).
+func (c *Client) ListTokenRevocations(ctx context.Context, params *ListTokenRevocationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTokenRevocationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeTokensWithBody Take tokens back before they expire
+//
+// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+func (c *Client) RevokeTokensWithBody(ctx context.Context, params *RevokeTokensParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeTokensRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RevokeTokens Take tokens back before they expire
+//
+// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+func (c *Client) RevokeTokens(ctx context.Context, params *RevokeTokensParams, body RevokeTokensJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRevokeTokensRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // StartRunWithBody Start a training run, one round if params do not say more
 //
 // Takes any type of body and a specified content type.
@@ -4546,6 +7086,21 @@ func (c *Client) StartRun(ctx context.Context, params *StartRunParams, body Star
 // Corresponds with GET /train/runs (the `ListRuns` operationId).
 func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListRunsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRunLineage Lineage of a run as OpenLineage run events
+//
+// Corresponds with GET /train/runs/{id}/lineage (the `GetRunLineage` operationId).
+func (c *Client) GetRunLineage(ctx context.Context, id IDPath, params *GetRunLineageParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunLineageRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -4720,6 +7275,215 @@ func (c *Client) GetSuggestion(ctx context.Context, id IDPath, params *GetSugges
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// NewListAccessRequestsRequest constructs an http.Request for the ListAccessRequests method
+func NewListAccessRequestsRequest(server string, params *ListAccessRequestsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/access-requests")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRequestAccessRequest calls the generic RequestAccess builder with application/json body
+func NewRequestAccessRequest(server string, params *RequestAccessParams, body RequestAccessJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRequestAccessRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRequestAccessRequestWithBody constructs an http.Request for the RequestAccess method, with any body, and a specified content type
+func NewRequestAccessRequestWithBody(server string, params *RequestAccessParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/access-requests")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewDecideAccessRequest calls the generic DecideAccess builder with application/json body
+func NewDecideAccessRequest(server string, id IDPath, params *DecideAccessParams, body DecideAccessJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDecideAccessRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDecideAccessRequestWithBody constructs an http.Request for the DecideAccess method, with any body, and a specified content type
+func NewDecideAccessRequestWithBody(server string, id IDPath, params *DecideAccessParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/access-requests/%s/decision", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
 }
 
 // NewListApprovalsRequest constructs an http.Request for the ListApprovals method
@@ -5545,6 +8309,556 @@ func NewPutBlobRequestWithBody(server string, digest Digest, contentType string,
 	return req, nil
 }
 
+// NewDiscoverFeaturesRequest constructs an http.Request for the DiscoverFeatures method
+func NewDiscoverFeaturesRequest(server string, params *DiscoverFeaturesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/catalog")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListConsentsRequest constructs an http.Request for the ListConsents method
+func NewListConsentsRequest(server string, params *ListConsentsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/consents")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "feature", params.Feature, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGrantConsentRequest calls the generic GrantConsent builder with application/json body
+func NewGrantConsentRequest(server string, params *GrantConsentParams, body GrantConsentJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewGrantConsentRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewGrantConsentRequestWithBody constructs an http.Request for the GrantConsent method, with any body, and a specified content type
+func NewGrantConsentRequestWithBody(server string, params *GrantConsentParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/consents")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewWithdrawGrantsRequest calls the generic WithdrawGrants builder with application/json body
+func NewWithdrawGrantsRequest(server string, params *WithdrawGrantsParams, body WithdrawGrantsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewWithdrawGrantsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewWithdrawGrantsRequestWithBody constructs an http.Request for the WithdrawGrants method, with any body, and a specified content type
+func NewWithdrawGrantsRequestWithBody(server string, params *WithdrawGrantsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/consents/withdrawals")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetWithdrawalRequest constructs an http.Request for the GetWithdrawal method
+func NewGetWithdrawalRequest(server string, epoch int64, params *GetWithdrawalParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "epoch", epoch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/consents/withdrawals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDecideWithdrawalRequest calls the generic DecideWithdrawal builder with application/json body
+func NewDecideWithdrawalRequest(server string, epoch int64, params *DecideWithdrawalParams, body DecideWithdrawalJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDecideWithdrawalRequestWithBody(server, epoch, params, "application/json", bodyReader)
+}
+
+// NewDecideWithdrawalRequestWithBody constructs an http.Request for the DecideWithdrawal method, with any body, and a specified content type
+func NewDecideWithdrawalRequestWithBody(server string, epoch int64, params *DecideWithdrawalParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "epoch", epoch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/consents/withdrawals/%s/decision", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewRecordDecisionsRequest calls the generic RecordDecisions builder with application/json body
+func NewRecordDecisionsRequest(server string, params *RecordDecisionsParams, body RecordDecisionsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRecordDecisionsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRecordDecisionsRequestWithBody constructs an http.Request for the RecordDecisions method, with any body, and a specified content type
+func NewRecordDecisionsRequestWithBody(server string, params *RecordDecisionsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetDecisionRequest constructs an http.Request for the GetDecision method
+func NewGetDecisionRequest(server string, id string, params *GetDecisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/decisions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListDelegationsRequest constructs an http.Request for the ListDelegations method
 func NewListDelegationsRequest(server string, params *ListDelegationsParams) (*http.Request, error) {
 	var err error
@@ -5862,6 +9176,114 @@ func NewListFeaturesRequest(server string, tenant TenantPath, params *ListFeatur
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPromoteFeatureRequest calls the generic PromoteFeature builder with application/json body
+func NewPromoteFeatureRequest(server string, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPromoteFeatureRequestWithBody(server, tenant, featureID, params, "application/json", bodyReader)
+}
+
+// NewPromoteFeatureRequestWithBody constructs an http.Request for the PromoteFeature method, with any body, and a specified content type
+func NewPromoteFeatureRequestWithBody(server string, tenant TenantPath, featureID Name, params *PromoteFeatureParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "feature_id", featureID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/features/%s/%s/promote", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewFeatureVersionsRequest constructs an http.Request for the FeatureVersions method
+func NewFeatureVersionsRequest(server string, tenant TenantPath, featureID Name) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "feature_id", featureID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/features/%s/%s/versions", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -6601,6 +10023,71 @@ func NewDownloadModelRequest(server string, id ModelPath, params *DownloadModelP
 	return req, nil
 }
 
+// NewGetModelHistoryRequest constructs an http.Request for the GetModelHistory method
+func NewGetModelHistoryRequest(server string, id ModelPath, params *GetModelHistoryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/models/%s/history", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "at", params.At, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewPromoteModelRequest calls the generic PromoteModel builder with application/json body
 func NewPromoteModelRequest(server string, id ModelPath, params *PromoteModelParams, body PromoteModelJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -6981,6 +10468,277 @@ func NewListPoliciesRequest(server string, params *ListPoliciesParams) (*http.Re
 	return req, nil
 }
 
+// NewListVerdictsRequest constructs an http.Request for the ListVerdicts method
+func NewListVerdictsRequest(server string, params *ListVerdictsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/decisions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewEvaluatePolicyRequest calls the generic EvaluatePolicy builder with application/json body
+func NewEvaluatePolicyRequest(server string, params *EvaluatePolicyParams, body EvaluatePolicyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEvaluatePolicyRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewEvaluatePolicyRequestWithBody constructs an http.Request for the EvaluatePolicy method, with any body, and a specified content type
+func NewEvaluatePolicyRequestWithBody(server string, params *EvaluatePolicyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/evaluations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewRecordObservationsRequest calls the generic RecordObservations builder with application/json body
+func NewRecordObservationsRequest(server string, params *RecordObservationsParams, body RecordObservationsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRecordObservationsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRecordObservationsRequestWithBody constructs an http.Request for the RecordObservations method, with any body, and a specified content type
+func NewRecordObservationsRequestWithBody(server string, params *RecordObservationsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/observations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListProposalsRequest constructs an http.Request for the ListProposals method
+func NewListProposalsRequest(server string, params *ListProposalsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/proposals")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewProposePolicyRequest calls the generic ProposePolicy builder with application/json body
 func NewProposePolicyRequest(server string, params *ProposePolicyParams, body ProposePolicyJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -7057,6 +10815,126 @@ func NewProposePolicyRequestWithBody(server string, params *ProposePolicyParams,
 	return req, nil
 }
 
+// NewGetProposalRequest constructs an http.Request for the GetProposal method
+func NewGetProposalRequest(server string, id IDPath, params *GetProposalParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/proposals/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReplayPolicyRequest calls the generic ReplayPolicy builder with application/json body
+func NewReplayPolicyRequest(server string, params *ReplayPolicyParams, body ReplayPolicyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayPolicyRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewReplayPolicyRequestWithBody constructs an http.Request for the ReplayPolicy method, with any body, and a specified content type
+func NewReplayPolicyRequestWithBody(server string, params *ReplayPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/replay")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetRolloutRequest constructs an http.Request for the GetRollout method
 func NewGetRolloutRequest(server string, id IDPath, params *GetRolloutParams) (*http.Request, error) {
 	var err error
@@ -7109,6 +10987,146 @@ func NewGetRolloutRequest(server string, id IDPath, params *GetRolloutParams) (*
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListRolloutRegionsRequest constructs an http.Request for the ListRolloutRegions method
+func NewListRolloutRegionsRequest(server string, id IDPath, params *ListRolloutRegionsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/rollouts/%s/regions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSteerPolicyRequest calls the generic SteerPolicy builder with application/json body
+func NewSteerPolicyRequest(server string, id IDPath, params *SteerPolicyParams, body SteerPolicyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSteerPolicyRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewSteerPolicyRequestWithBody constructs an http.Request for the SteerPolicy method, with any body, and a specified content type
+func NewSteerPolicyRequestWithBody(server string, id IDPath, params *SteerPolicyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/policies/rollouts/%s/steer", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
 	}
 
 	return req, nil
@@ -7367,6 +11385,146 @@ func NewGetEvidenceRequest(server string, id IDPath, params *GetEvidenceParams) 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetCanaryRequest constructs an http.Request for the GetCanary method
+func NewGetCanaryRequest(server string, id IDPath, params *GetCanaryParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/promotions/%s/rollout", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSteerCanaryRequest calls the generic SteerCanary builder with application/json body
+func NewSteerCanaryRequest(server string, id IDPath, params *SteerCanaryParams, body SteerCanaryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSteerCanaryRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewSteerCanaryRequestWithBody constructs an http.Request for the SteerCanary method, with any body, and a specified content type
+func NewSteerCanaryRequestWithBody(server string, id IDPath, params *SteerCanaryParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/promotions/%s/rollout", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
 	}
 
 	return req, nil
@@ -7869,6 +12027,103 @@ func NewGetScorecardRequest(server string, modelID Name, params *GetScorecardPar
 			}
 		}
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "version", params.Version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "region", params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetScorecardReportRequest constructs an http.Request for the GetScorecardReport method
+func NewGetScorecardReportRequest(server string, modelID Name, params *GetScorecardReportParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "model_id", modelID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/scorecards/%s/report", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "version", params.Version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "region", params.Region, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
@@ -8097,6 +12352,148 @@ func NewGetSnapshotRequest(server string, params *GetSnapshotParams) (*http.Requ
 	return req, nil
 }
 
+// NewListTokenRevocationsRequest constructs an http.Request for the ListTokenRevocations method
+func NewListTokenRevocationsRequest(server string, params *ListTokenRevocationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tokens/revocations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRevokeTokensRequest calls the generic RevokeTokens builder with application/json body
+func NewRevokeTokensRequest(server string, params *RevokeTokensParams, body RevokeTokensJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRevokeTokensRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewRevokeTokensRequestWithBody constructs an http.Request for the RevokeTokens method, with any body, and a specified content type
+func NewRevokeTokensRequestWithBody(server string, params *RevokeTokensParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tokens/revocations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewStartRunRequest calls the generic StartRun builder with application/json body
 func NewStartRunRequest(server string, params *StartRunParams, body StartRunJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -8195,6 +12592,63 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 		}
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRunLineageRequest constructs an http.Request for the GetRunLineage method
+func NewGetRunLineageRequest(server string, id IDPath, params *GetRunLineageParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/train/runs/%s/lineage", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -8699,6 +13153,45 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
+	// ListAccessRequestsWithResponse Requests for access that the tenant made or is asked to decide, the newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /access-requests (the `ListAccessRequests` operationId).
+	ListAccessRequestsWithResponse(ctx context.Context, params *ListAccessRequestsParams, reqEditors ...RequestEditorFn) (*ListAccessRequestsResponse, error)
+
+	// RequestAccessWithBodyWithResponse Ask the owner of a feature for access, with a purpose and a duration
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+	RequestAccessWithBodyWithResponse(ctx context.Context, params *RequestAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestAccessResponse, error)
+
+	// RequestAccessWithResponse Ask the owner of a feature for access, with a purpose and a duration
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+	RequestAccessWithResponse(ctx context.Context, params *RequestAccessParams, body RequestAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestAccessResponse, error)
+
+	// DecideAccessWithBodyWithResponse Approve, reject or revoke access to a feature of the tenant
+	//
+	// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+	DecideAccessWithBodyWithResponse(ctx context.Context, id IDPath, params *DecideAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideAccessResponse, error)
+
+	// DecideAccessWithResponse Approve, reject or revoke access to a feature of the tenant
+	//
+	// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+	DecideAccessWithResponse(ctx context.Context, id IDPath, params *DecideAccessParams, body DecideAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideAccessResponse, error)
+
 	// ListApprovalsWithResponse The inbox, newest first
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -8832,6 +13325,102 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /blobs/{digest} (the `PutBlob` operationId).
 	PutBlobWithBodyWithResponse(ctx context.Context, digest Digest, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PutBlobResponse, error)
 
+	// DiscoverFeaturesWithResponse Search the features of every tenant; of others it shows that they exist
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /catalog (the `DiscoverFeatures` operationId).
+	DiscoverFeaturesWithResponse(ctx context.Context, params *DiscoverFeaturesParams, reqEditors ...RequestEditorFn) (*DiscoverFeaturesResponse, error)
+
+	// ListConsentsWithResponse Grants of the tenant, by id
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /consents (the `ListConsents` operationId).
+	ListConsentsWithResponse(ctx context.Context, params *ListConsentsParams, reqEditors ...RequestEditorFn) (*ListConsentsResponse, error)
+
+	// GrantConsentWithBodyWithResponse Let a tenant use a feature, for what and as long as is said
+	//
+	// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents (the `GrantConsent` operationId).
+	GrantConsentWithBodyWithResponse(ctx context.Context, params *GrantConsentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*GrantConsentResponse, error)
+
+	// GrantConsentWithResponse Let a tenant use a feature, for what and as long as is said
+	//
+	// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents (the `GrantConsent` operationId).
+	GrantConsentWithResponse(ctx context.Context, params *GrantConsentParams, body GrantConsentJSONRequestBody, reqEditors ...RequestEditorFn) (*GrantConsentResponse, error)
+
+	// WithdrawGrantsWithBodyWithResponse Withdraw consent to a feature; without apply, show what that would reach
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+	WithdrawGrantsWithBodyWithResponse(ctx context.Context, params *WithdrawGrantsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawGrantsResponse, error)
+
+	// WithdrawGrantsWithResponse Withdraw consent to a feature; without apply, show what that would reach
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+	WithdrawGrantsWithResponse(ctx context.Context, params *WithdrawGrantsParams, body WithdrawGrantsJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawGrantsResponse, error)
+
+	// GetWithdrawalWithResponse A withdrawal with its signed propagation report
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /consents/withdrawals/{epoch} (the `GetWithdrawal` operationId).
+	GetWithdrawalWithResponse(ctx context.Context, epoch int64, params *GetWithdrawalParams, reqEditors ...RequestEditorFn) (*GetWithdrawalResponse, error)
+
+	// DecideWithdrawalWithBodyWithResponse Decide what becomes of what was learnt before a withdrawal
+	//
+	// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+	DecideWithdrawalWithBodyWithResponse(ctx context.Context, epoch int64, params *DecideWithdrawalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideWithdrawalResponse, error)
+
+	// DecideWithdrawalWithResponse Decide what becomes of what was learnt before a withdrawal
+	//
+	// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+	DecideWithdrawalWithResponse(ctx context.Context, epoch int64, params *DecideWithdrawalParams, body DecideWithdrawalJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideWithdrawalResponse, error)
+
+	// RecordDecisionsWithBodyWithResponse Take in what a router decided
+	//
+	// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+	RecordDecisionsWithBodyWithResponse(ctx context.Context, params *RecordDecisionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecordDecisionsResponse, error)
+
+	// RecordDecisionsWithResponse Take in what a router decided
+	//
+	// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+	RecordDecisionsWithResponse(ctx context.Context, params *RecordDecisionsParams, body RecordDecisionsJSONRequestBody, reqEditors ...RequestEditorFn) (*RecordDecisionsResponse, error)
+
+	// GetDecisionWithResponse A decision as it has arrived here, for the tenant that asked or that owns the model
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /decisions/{id} (the `GetDecision` operationId).
+	GetDecisionWithResponse(ctx context.Context, id string, params *GetDecisionParams, reqEditors ...RequestEditorFn) (*GetDecisionResponse, error)
+
 	// ListDelegationsWithResponse Who stands in for whom
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -8892,7 +13481,32 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /features/{tenant} (the `ListFeatures` operationId).
 	ListFeaturesWithResponse(ctx context.Context, tenant TenantPath, params *ListFeaturesParams, reqEditors ...RequestEditorFn) (*ListFeaturesResponse, error)
 
-	// WithdrawConsentWithResponse Withdraw consent; rounds that are planned from now on refuse the feature
+	// PromoteFeatureWithBodyWithResponse Put a version of a feature into use
+	//
+	// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+	PromoteFeatureWithBodyWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PromoteFeatureResponse, error)
+
+	// PromoteFeatureWithResponse Put a version of a feature into use
+	//
+	// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+	PromoteFeatureWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*PromoteFeatureResponse, error)
+
+	// FeatureVersionsWithResponse Every version of a feature, the newest first, staged ones too
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /features/{tenant}/{feature_id}/versions (the `FeatureVersions` operationId).
+	FeatureVersionsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, reqEditors ...RequestEditorFn) (*FeatureVersionsResponse, error)
+
+	// WithdrawConsentWithResponse Withdraw all consent to a feature at once; rounds that run leave the tenant out within seconds
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9012,6 +13626,17 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /models/{id}/download (the `DownloadModel` operationId).
 	DownloadModelWithResponse(ctx context.Context, id ModelPath, params *DownloadModelParams, reqEditors ...RequestEditorFn) (*DownloadModelResponse, error)
 
+	// GetModelHistoryWithResponse What a model answered at a time, region by region, and who had let it
+	//
+	// Read from the signed snapshot that the data plane had been given last by then: which version, with which package,
+	// answered which share in each region and environment, by which action and with whose approvals. A snapshot is in
+	// force in a region a moment after it is published; the record of the action has when each region said so.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /models/{id}/history (the `GetModelHistory` operationId).
+	GetModelHistoryWithResponse(ctx context.Context, id ModelPath, params *GetModelHistoryParams, reqEditors ...RequestEditorFn) (*GetModelHistoryResponse, error)
+
 	// PromoteModelWithBodyWithResponse Plan a promotion, or apply one that was planned
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9082,6 +13707,48 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /policies (the `ListPolicies` operationId).
 	ListPoliciesWithResponse(ctx context.Context, params *ListPoliciesParams, reqEditors ...RequestEditorFn) (*ListPoliciesResponse, error)
 
+	// ListVerdictsWithResponse What the rules decided for the tenant, newest first; input is masked
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /policies/decisions (the `ListVerdicts` operationId).
+	ListVerdictsWithResponse(ctx context.Context, params *ListVerdictsParams, reqEditors ...RequestEditorFn) (*ListVerdictsResponse, error)
+
+	// EvaluatePolicyWithBodyWithResponse Evaluate the policy loop now; what it proposes is under /policies/proposals
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+	EvaluatePolicyWithBodyWithResponse(ctx context.Context, params *EvaluatePolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluatePolicyResponse, error)
+
+	// EvaluatePolicyWithResponse Evaluate the policy loop now; what it proposes is under /policies/proposals
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+	EvaluatePolicyWithResponse(ctx context.Context, params *EvaluatePolicyParams, body EvaluatePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluatePolicyResponse, error)
+
+	// RecordObservationsWithBodyWithResponse Report telemetry to the policy loop, once by metric, target and time
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+	RecordObservationsWithBodyWithResponse(ctx context.Context, params *RecordObservationsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecordObservationsResponse, error)
+
+	// RecordObservationsWithResponse Report telemetry to the policy loop, once by metric, target and time
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+	RecordObservationsWithResponse(ctx context.Context, params *RecordObservationsParams, body RecordObservationsJSONRequestBody, reqEditors ...RequestEditorFn) (*RecordObservationsResponse, error)
+
+	// ListProposalsWithResponse What the policy loop has proposed, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /policies/proposals (the `ListProposals` operationId).
+	ListProposalsWithResponse(ctx context.Context, params *ListProposalsParams, reqEditors ...RequestEditorFn) (*ListProposalsResponse, error)
+
 	// ProposePolicyWithBodyWithResponse Plan a policy rollout, or apply one that was planned
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9096,12 +13763,54 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /policies/proposals (the `ProposePolicy` operationId).
 	ProposePolicyWithResponse(ctx context.Context, params *ProposePolicyParams, body ProposePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*ProposePolicyResponse, error)
 
+	// GetProposalWithResponse A proposal with its evidence, its replay and its signed statement
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /policies/proposals/{id} (the `GetProposal` operationId).
+	GetProposalWithResponse(ctx context.Context, id IDPath, params *GetProposalParams, reqEditors ...RequestEditorFn) (*GetProposalResponse, error)
+
+	// ReplayPolicyWithBodyWithResponse Decide what was logged again under a policy document and the one in force; nothing changes
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+	ReplayPolicyWithBodyWithResponse(ctx context.Context, params *ReplayPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayPolicyResponse, error)
+
+	// ReplayPolicyWithResponse Decide what was logged again under a policy document and the one in force; nothing changes
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+	ReplayPolicyWithResponse(ctx context.Context, params *ReplayPolicyParams, body ReplayPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayPolicyResponse, error)
+
 	// GetRolloutWithResponse How a policy rollout stands, region by region
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /policies/rollouts/{id} (the `GetRollout` operationId).
 	GetRolloutWithResponse(ctx context.Context, id IDPath, params *GetRolloutParams, reqEditors ...RequestEditorFn) (*GetRolloutResponse, error)
+
+	// ListRolloutRegionsWithResponse How far the policy came in each region, each state with its evidence
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /policies/rollouts/{id}/regions (the `ListRolloutRegions` operationId).
+	ListRolloutRegionsWithResponse(ctx context.Context, id IDPath, params *ListRolloutRegionsParams, reqEditors ...RequestEditorFn) (*ListRolloutRegionsResponse, error)
+
+	// SteerPolicyWithBodyWithResponse Pause, resume or abort a rollout that watches a region
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+	SteerPolicyWithBodyWithResponse(ctx context.Context, id IDPath, params *SteerPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SteerPolicyResponse, error)
+
+	// SteerPolicyWithResponse Pause, resume or abort a rollout that watches a region
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+	SteerPolicyWithResponse(ctx context.Context, id IDPath, params *SteerPolicyParams, body SteerPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*SteerPolicyResponse, error)
 
 	// ListPrivacyBudgetsWithResponse Privacy budgets of the tenant's features and what is left of them, by feature
 	//
@@ -9137,6 +13846,38 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /promotions/{id}/evidence (the `GetEvidence` operationId).
 	GetEvidenceWithResponse(ctx context.Context, id IDPath, params *GetEvidenceParams, reqEditors ...RequestEditorFn) (*GetEvidenceResponse, error)
+
+	// GetCanaryWithResponse Where the rollout of a promotion is, what it did, and what each step showed
+	//
+	// Facts in their order. `looks` has the last look of each step, whole: the raw aggregates of both sides, the
+	// confidence sequence of each guardrail with its margin, and the verdict.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /promotions/{id}/rollout (the `GetCanary` operationId).
+	GetCanaryWithResponse(ctx context.Context, id IDPath, params *GetCanaryParams, reqEditors ...RequestEditorFn) (*GetCanaryResponse, error)
+
+	// SteerCanaryWithBodyWithResponse Pause, resume or abort the rollout of a promotion
+	//
+	// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+	// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+	// To go on although a step did not pass, its ballot is voted on: see `waits`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+	SteerCanaryWithBodyWithResponse(ctx context.Context, id IDPath, params *SteerCanaryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SteerCanaryResponse, error)
+
+	// SteerCanaryWithResponse Pause, resume or abort the rollout of a promotion
+	//
+	// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+	// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+	// To go on although a step did not pass, its ballot is voted on: see `waits`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+	SteerCanaryWithResponse(ctx context.Context, id IDPath, params *SteerCanaryParams, body SteerCanaryJSONRequestBody, reqEditors ...RequestEditorFn) (*SteerCanaryResponse, error)
 
 	// ListRecoveryPointsWithResponse Recovery points of the tenant, newest first, without their items
 	//
@@ -9235,12 +13976,19 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /router/decisions/{id} (the `RouterDecision` operationId).
 	RouterDecisionWithResponse(ctx context.Context, id IDPath, reqEditors ...RequestEditorFn) (*RouterDecisionResponse, error)
 
-	// GetScorecardWithResponse The scorecard of a model, from its closed runs
+	// GetScorecardWithResponse The scorecard of a model, from its closed runs, what their sites counted, and the fabric's own rounds and requests
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /scorecards/{model_id} (the `GetScorecard` operationId).
 	GetScorecardWithResponse(ctx context.Context, modelID Name, params *GetScorecardParams, reqEditors ...RequestEditorFn) (*GetScorecardResponse, error)
+
+	// GetScorecardReportWithResponse The scorecard as a page with plots, as Markdown, or for Prometheus to scrape
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /scorecards/{model_id}/report (the `GetScorecardReport` operationId).
+	GetScorecardReportWithResponse(ctx context.Context, modelID Name, params *GetScorecardReportParams, reqEditors ...RequestEditorFn) (*GetScorecardReportResponse, error)
 
 	// ListSitesWithResponse Enrolled sites of the tenant, by id
 	//
@@ -9277,6 +14025,31 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /snapshot (the `GetSnapshot` operationId).
 	GetSnapshotWithResponse(ctx context.Context, params *GetSnapshotParams, reqEditors ...RequestEditorFn) (*GetSnapshotResponse, error)
 
+	// ListTokenRevocationsWithResponse Tokens of the tenant that were taken back, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /tokens/revocations (the `ListTokenRevocations` operationId).
+	ListTokenRevocationsWithResponse(ctx context.Context, params *ListTokenRevocationsParams, reqEditors ...RequestEditorFn) (*ListTokenRevocationsResponse, error)
+
+	// RevokeTokensWithBodyWithResponse Take tokens back before they expire
+	//
+	// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+	RevokeTokensWithBodyWithResponse(ctx context.Context, params *RevokeTokensParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeTokensResponse, error)
+
+	// RevokeTokensWithResponse Take tokens back before they expire
+	//
+	// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+	RevokeTokensWithResponse(ctx context.Context, params *RevokeTokensParams, body RevokeTokensJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeTokensResponse, error)
+
 	// StartRunWithBodyWithResponse Start a training run, one round if params do not say more
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -9297,6 +14070,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /train/runs (the `ListRuns` operationId).
 	ListRunsWithResponse(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error)
+
+	// GetRunLineageWithResponse Lineage of a run as OpenLineage run events
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /train/runs/{id}/lineage (the `GetRunLineage` operationId).
+	GetRunLineageWithResponse(ctx context.Context, id IDPath, params *GetRunLineageParams, reqEditors ...RequestEditorFn) (*GetRunLineageResponse, error)
 
 	// PauseRunWithBodyWithResponse Let a run begin no further round; the open one ends
 	//
@@ -9367,6 +14147,332 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /tuning/suggestions/{id} (the `GetSuggestion` operationId).
 	GetSuggestionWithResponse(ctx context.Context, id IDPath, params *GetSuggestionParams, reqEditors ...RequestEditorFn) (*GetSuggestionResponse, error)
+}
+
+type ListAccessRequestsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AccessRequestList
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAccessRequestsResponse) GetJSON200() *AccessRequestList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListAccessRequestsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAccessRequestsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAccessRequestsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAccessRequestsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAccessRequestsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RequestAccessResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AccessRequest
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RequestAccessResponse) GetJSON201() *AccessRequest {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RequestAccessResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RequestAccessResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RequestAccessResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RequestAccessResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RequestAccessResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DecideAccessResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AccessRequest
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DecideAccessResponse) GetJSON200() *AccessRequest {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DecideAccessResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DecideAccessResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DecideAccessResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DecideAccessResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DecideAccessResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type ListApprovalsResponse struct {
@@ -10734,6 +15840,831 @@ func (r PutBlobResponse) ContentType() string {
 	return ""
 }
 
+type DiscoverFeaturesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FeatureCardPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiscoverFeaturesResponse) GetJSON200() *FeatureCardPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DiscoverFeaturesResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DiscoverFeaturesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiscoverFeaturesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiscoverFeaturesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiscoverFeaturesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListConsentsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *GrantPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListConsentsResponse) GetJSON200() *GrantPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListConsentsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListConsentsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListConsentsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListConsentsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListConsentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GrantConsentResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Grant
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r GrantConsentResponse) GetJSON201() *Grant {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GrantConsentResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GrantConsentResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GrantConsentResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GrantConsentResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GrantConsentResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WithdrawGrantsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Withdrawal
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Withdrawal
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WithdrawGrantsResponse) GetJSON200() *Withdrawal {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r WithdrawGrantsResponse) GetJSON202() *Withdrawal {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r WithdrawGrantsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r WithdrawGrantsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WithdrawGrantsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WithdrawGrantsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WithdrawGrantsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetWithdrawalResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Withdrawal
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetWithdrawalResponse) GetJSON200() *Withdrawal {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetWithdrawalResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetWithdrawalResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetWithdrawalResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetWithdrawalResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetWithdrawalResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DecideWithdrawalResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Withdrawal
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DecideWithdrawalResponse) GetJSON200() *Withdrawal {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r DecideWithdrawalResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r DecideWithdrawalResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DecideWithdrawalResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DecideWithdrawalResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DecideWithdrawalResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RecordDecisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionsRecorded
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RecordDecisionsResponse) GetJSON200() *DecisionsRecorded {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RecordDecisionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RecordDecisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RecordDecisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RecordDecisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RecordDecisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetDecisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DecisionRecord
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDecisionResponse) GetJSON200() *DecisionRecord {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetDecisionResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDecisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDecisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDecisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDecisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListDelegationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -11262,6 +17193,214 @@ func (r ListFeaturesResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListFeaturesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PromoteFeatureResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Feature
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PromoteFeatureResponse) GetJSON200() *Feature {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PromoteFeatureResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PromoteFeatureResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PromoteFeatureResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PromoteFeatureResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PromoteFeatureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type FeatureVersionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FeaturePage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r FeatureVersionsResponse) GetJSON200() *FeaturePage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r FeatureVersionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r FeatureVersionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r FeatureVersionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r FeatureVersionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r FeatureVersionsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12411,6 +18550,96 @@ func (r DownloadModelResponse) ContentType() string {
 	return ""
 }
 
+type GetModelHistoryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ModelHistory
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetModelHistoryResponse) GetJSON200() *ModelHistory {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetModelHistoryResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetModelHistoryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetModelHistoryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetModelHistoryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetModelHistoryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type PromoteModelResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -12959,6 +19188,422 @@ func (r ListPoliciesResponse) ContentType() string {
 	return ""
 }
 
+type ListVerdictsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *VerdictPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListVerdictsResponse) GetJSON200() *VerdictPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListVerdictsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListVerdictsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListVerdictsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListVerdictsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListVerdictsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EvaluatePolicyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *EvaluationAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r EvaluatePolicyResponse) GetJSON202() *EvaluationAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r EvaluatePolicyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r EvaluatePolicyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EvaluatePolicyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EvaluatePolicyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EvaluatePolicyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RecordObservationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Observed
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RecordObservationsResponse) GetJSON200() *Observed {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RecordObservationsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RecordObservationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RecordObservationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RecordObservationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RecordObservationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListProposalsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ProposalPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListProposalsResponse) GetJSON200() *ProposalPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListProposalsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListProposalsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListProposalsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListProposalsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListProposalsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ProposePolicyResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -13084,6 +19729,214 @@ func (r ProposePolicyResponse) ContentType() string {
 	return ""
 }
 
+type GetProposalResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Proposal
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetProposalResponse) GetJSON200() *Proposal {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetProposalResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetProposalResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetProposalResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetProposalResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetProposalResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayPolicyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ReplayResult
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayPolicyResponse) GetJSON200() *ReplayResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ReplayPolicyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayPolicyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayPolicyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayPolicyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayPolicyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetRolloutResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -13168,6 +20021,214 @@ func (r GetRolloutResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetRolloutResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRolloutRegionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RolloutRegions
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRolloutRegionsResponse) GetJSON200() *RolloutRegions {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListRolloutRegionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRolloutRegionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRolloutRegionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRolloutRegionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRolloutRegionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SteerPolicyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PolicySteered
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SteerPolicyResponse) GetJSON200() *PolicySteered {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SteerPolicyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SteerPolicyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SteerPolicyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SteerPolicyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SteerPolicyResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -13556,6 +20617,214 @@ func (r GetEvidenceResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetEvidenceResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetCanaryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Rollout
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetCanaryResponse) GetJSON200() *Rollout {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetCanaryResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetCanaryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetCanaryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetCanaryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetCanaryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SteerCanaryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RolloutState
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SteerCanaryResponse) GetJSON200() *RolloutState {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SteerCanaryResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SteerCanaryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SteerCanaryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SteerCanaryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SteerCanaryResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -14456,6 +21725,89 @@ func (r GetScorecardResponse) ContentType() string {
 	return ""
 }
 
+type GetScorecardReportResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetScorecardReportResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetScorecardReportResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScorecardReportResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScorecardReportResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScorecardReportResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListSitesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -14816,6 +22168,214 @@ func (r GetSnapshotResponse) ContentType() string {
 	return ""
 }
 
+type ListTokenRevocationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TokenRevocationPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTokenRevocationsResponse) GetJSON200() *TokenRevocationPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListTokenRevocationsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTokenRevocationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTokenRevocationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTokenRevocationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTokenRevocationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RevokeTokensResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *TokenRevocation
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r RevokeTokensResponse) GetJSON201() *TokenRevocation {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r RevokeTokensResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r RevokeTokensResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RevokeTokensResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RevokeTokensResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RevokeTokensResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type StartRunResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -15018,6 +22578,96 @@ func (r ListRunsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRunLineageResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *LineageEvents
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRunLineageResponse) GetJSON200() *LineageEvents {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRunLineageResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunLineageResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunLineageResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunLineageResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunLineageResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -15676,6 +23326,75 @@ func (r GetSuggestionResponse) ContentType() string {
 	return ""
 }
 
+// ListAccessRequestsWithResponse Requests for access that the tenant made or is asked to decide, the newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /access-requests (the `ListAccessRequests` operationId).
+func (c *ClientWithResponses) ListAccessRequestsWithResponse(ctx context.Context, params *ListAccessRequestsParams, reqEditors ...RequestEditorFn) (*ListAccessRequestsResponse, error) {
+	rsp, err := c.ListAccessRequests(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAccessRequestsResponse(rsp)
+}
+
+// RequestAccessWithBodyWithResponse Ask the owner of a feature for access, with a purpose and a duration
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+func (c *ClientWithResponses) RequestAccessWithBodyWithResponse(ctx context.Context, params *RequestAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RequestAccessResponse, error) {
+	rsp, err := c.RequestAccessWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRequestAccessResponse(rsp)
+}
+
+// RequestAccessWithResponse Ask the owner of a feature for access, with a purpose and a duration
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /access-requests (the `RequestAccess` operationId).
+func (c *ClientWithResponses) RequestAccessWithResponse(ctx context.Context, params *RequestAccessParams, body RequestAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*RequestAccessResponse, error) {
+	rsp, err := c.RequestAccess(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRequestAccessResponse(rsp)
+}
+
+// DecideAccessWithBodyWithResponse Approve, reject or revoke access to a feature of the tenant
+//
+// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+func (c *ClientWithResponses) DecideAccessWithBodyWithResponse(ctx context.Context, id IDPath, params *DecideAccessParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideAccessResponse, error) {
+	rsp, err := c.DecideAccessWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideAccessResponse(rsp)
+}
+
+// DecideAccessWithResponse Approve, reject or revoke access to a feature of the tenant
+//
+// Approving records a grant for as long as was asked for; revoking withdraws it, with all that follows from a withdrawal.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /access-requests/{id}/decision (the `DecideAccess` operationId).
+func (c *ClientWithResponses) DecideAccessWithResponse(ctx context.Context, id IDPath, params *DecideAccessParams, body DecideAccessJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideAccessResponse, error) {
+	rsp, err := c.DecideAccess(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideAccessResponse(rsp)
+}
+
 // ListApprovalsWithResponse The inbox, newest first
 //
 // Returns a wrapper object for the known response body format(s).
@@ -15911,6 +23630,174 @@ func (c *ClientWithResponses) PutBlobWithBodyWithResponse(ctx context.Context, d
 	return ParsePutBlobResponse(rsp)
 }
 
+// DiscoverFeaturesWithResponse Search the features of every tenant; of others it shows that they exist
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /catalog (the `DiscoverFeatures` operationId).
+func (c *ClientWithResponses) DiscoverFeaturesWithResponse(ctx context.Context, params *DiscoverFeaturesParams, reqEditors ...RequestEditorFn) (*DiscoverFeaturesResponse, error) {
+	rsp, err := c.DiscoverFeatures(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiscoverFeaturesResponse(rsp)
+}
+
+// ListConsentsWithResponse Grants of the tenant, by id
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /consents (the `ListConsents` operationId).
+func (c *ClientWithResponses) ListConsentsWithResponse(ctx context.Context, params *ListConsentsParams, reqEditors ...RequestEditorFn) (*ListConsentsResponse, error) {
+	rsp, err := c.ListConsents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListConsentsResponse(rsp)
+}
+
+// GrantConsentWithBodyWithResponse Let a tenant use a feature, for what and as long as is said
+//
+// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents (the `GrantConsent` operationId).
+func (c *ClientWithResponses) GrantConsentWithBodyWithResponse(ctx context.Context, params *GrantConsentParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*GrantConsentResponse, error) {
+	rsp, err := c.GrantConsentWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGrantConsentResponse(rsp)
+}
+
+// GrantConsentWithResponse Let a tenant use a feature, for what and as long as is said
+//
+// With a bundle the grant is the statement of predicate type grant/v1 that it holds, signed by a registered approver of the tenant. Without one the control plane signs what the caller asked for when a round first needs it.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents (the `GrantConsent` operationId).
+func (c *ClientWithResponses) GrantConsentWithResponse(ctx context.Context, params *GrantConsentParams, body GrantConsentJSONRequestBody, reqEditors ...RequestEditorFn) (*GrantConsentResponse, error) {
+	rsp, err := c.GrantConsent(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGrantConsentResponse(rsp)
+}
+
+// WithdrawGrantsWithBodyWithResponse Withdraw consent to a feature; without apply, show what that would reach
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+func (c *ClientWithResponses) WithdrawGrantsWithBodyWithResponse(ctx context.Context, params *WithdrawGrantsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*WithdrawGrantsResponse, error) {
+	rsp, err := c.WithdrawGrantsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawGrantsResponse(rsp)
+}
+
+// WithdrawGrantsWithResponse Withdraw consent to a feature; without apply, show what that would reach
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents/withdrawals (the `WithdrawGrants` operationId).
+func (c *ClientWithResponses) WithdrawGrantsWithResponse(ctx context.Context, params *WithdrawGrantsParams, body WithdrawGrantsJSONRequestBody, reqEditors ...RequestEditorFn) (*WithdrawGrantsResponse, error) {
+	rsp, err := c.WithdrawGrants(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWithdrawGrantsResponse(rsp)
+}
+
+// GetWithdrawalWithResponse A withdrawal with its signed propagation report
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /consents/withdrawals/{epoch} (the `GetWithdrawal` operationId).
+func (c *ClientWithResponses) GetWithdrawalWithResponse(ctx context.Context, epoch int64, params *GetWithdrawalParams, reqEditors ...RequestEditorFn) (*GetWithdrawalResponse, error) {
+	rsp, err := c.GetWithdrawal(ctx, epoch, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetWithdrawalResponse(rsp)
+}
+
+// DecideWithdrawalWithBodyWithResponse Decide what becomes of what was learnt before a withdrawal
+//
+// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+func (c *ClientWithResponses) DecideWithdrawalWithBodyWithResponse(ctx context.Context, epoch int64, params *DecideWithdrawalParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DecideWithdrawalResponse, error) {
+	rsp, err := c.DecideWithdrawalWithBody(ctx, epoch, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideWithdrawalResponse(rsp)
+}
+
+// DecideWithdrawalWithResponse Decide what becomes of what was learnt before a withdrawal
+//
+// stop: nothing more is learnt, what was learnt stays and may be promoted. retrain and retire: tainted versions stay blocked; retrain from the clean checkpoint that the report names, or take them out of use.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /consents/withdrawals/{epoch}/decision (the `DecideWithdrawal` operationId).
+func (c *ClientWithResponses) DecideWithdrawalWithResponse(ctx context.Context, epoch int64, params *DecideWithdrawalParams, body DecideWithdrawalJSONRequestBody, reqEditors ...RequestEditorFn) (*DecideWithdrawalResponse, error) {
+	rsp, err := c.DecideWithdrawal(ctx, epoch, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDecideWithdrawalResponse(rsp)
+}
+
+// RecordDecisionsWithBodyWithResponse Take in what a router decided
+//
+// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+func (c *ClientWithResponses) RecordDecisionsWithBodyWithResponse(ctx context.Context, params *RecordDecisionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecordDecisionsResponse, error) {
+	rsp, err := c.RecordDecisionsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecordDecisionsResponse(rsp)
+}
+
+// RecordDecisionsWithResponse Take in what a router decided
+//
+// A router sends its spool in pieces, in order, until each has arrived. A decision is kept and counted once, by its sequence number, however the pieces are cut and however often they come; numbers that are skipped are recorded as lost. See docs/protocol/decisions.md.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /decisions (the `RecordDecisions` operationId).
+func (c *ClientWithResponses) RecordDecisionsWithResponse(ctx context.Context, params *RecordDecisionsParams, body RecordDecisionsJSONRequestBody, reqEditors ...RequestEditorFn) (*RecordDecisionsResponse, error) {
+	rsp, err := c.RecordDecisions(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecordDecisionsResponse(rsp)
+}
+
+// GetDecisionWithResponse A decision as it has arrived here, for the tenant that asked or that owns the model
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /decisions/{id} (the `GetDecision` operationId).
+func (c *ClientWithResponses) GetDecisionWithResponse(ctx context.Context, id string, params *GetDecisionParams, reqEditors ...RequestEditorFn) (*GetDecisionResponse, error) {
+	rsp, err := c.GetDecision(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDecisionResponse(rsp)
+}
+
 // ListDelegationsWithResponse Who stands in for whom
 //
 // Returns a wrapper object for the known response body format(s).
@@ -16019,7 +23906,50 @@ func (c *ClientWithResponses) ListFeaturesWithResponse(ctx context.Context, tena
 	return ParseListFeaturesResponse(rsp)
 }
 
-// WithdrawConsentWithResponse Withdraw consent; rounds that are planned from now on refuse the feature
+// PromoteFeatureWithBodyWithResponse Put a version of a feature into use
+//
+// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+func (c *ClientWithResponses) PromoteFeatureWithBodyWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PromoteFeatureResponse, error) {
+	rsp, err := c.PromoteFeatureWithBody(ctx, tenant, featureID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePromoteFeatureResponse(rsp)
+}
+
+// PromoteFeatureWithResponse Put a version of a feature into use
+//
+// Refused when it is not compatible with the version in use by the mode of the feature, and when runs that go on read the feature and its schema would change under them.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
+func (c *ClientWithResponses) PromoteFeatureWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*PromoteFeatureResponse, error) {
+	rsp, err := c.PromoteFeature(ctx, tenant, featureID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePromoteFeatureResponse(rsp)
+}
+
+// FeatureVersionsWithResponse Every version of a feature, the newest first, staged ones too
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /features/{tenant}/{feature_id}/versions (the `FeatureVersions` operationId).
+func (c *ClientWithResponses) FeatureVersionsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, reqEditors ...RequestEditorFn) (*FeatureVersionsResponse, error) {
+	rsp, err := c.FeatureVersions(ctx, tenant, featureID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseFeatureVersionsResponse(rsp)
+}
+
+// WithdrawConsentWithResponse Withdraw all consent to a feature at once; rounds that run leave the tenant out within seconds
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -16223,6 +24153,23 @@ func (c *ClientWithResponses) DownloadModelWithResponse(ctx context.Context, id 
 	return ParseDownloadModelResponse(rsp)
 }
 
+// GetModelHistoryWithResponse What a model answered at a time, region by region, and who had let it
+//
+// Read from the signed snapshot that the data plane had been given last by then: which version, with which package,
+// answered which share in each region and environment, by which action and with whose approvals. A snapshot is in
+// force in a region a moment after it is published; the record of the action has when each region said so.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /models/{id}/history (the `GetModelHistory` operationId).
+func (c *ClientWithResponses) GetModelHistoryWithResponse(ctx context.Context, id ModelPath, params *GetModelHistoryParams, reqEditors ...RequestEditorFn) (*GetModelHistoryResponse, error) {
+	rsp, err := c.GetModelHistory(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetModelHistoryResponse(rsp)
+}
+
 // PromoteModelWithBodyWithResponse Plan a promotion, or apply one that was planned
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -16341,6 +24288,84 @@ func (c *ClientWithResponses) ListPoliciesWithResponse(ctx context.Context, para
 	return ParseListPoliciesResponse(rsp)
 }
 
+// ListVerdictsWithResponse What the rules decided for the tenant, newest first; input is masked
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /policies/decisions (the `ListVerdicts` operationId).
+func (c *ClientWithResponses) ListVerdictsWithResponse(ctx context.Context, params *ListVerdictsParams, reqEditors ...RequestEditorFn) (*ListVerdictsResponse, error) {
+	rsp, err := c.ListVerdicts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListVerdictsResponse(rsp)
+}
+
+// EvaluatePolicyWithBodyWithResponse Evaluate the policy loop now; what it proposes is under /policies/proposals
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+func (c *ClientWithResponses) EvaluatePolicyWithBodyWithResponse(ctx context.Context, params *EvaluatePolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluatePolicyResponse, error) {
+	rsp, err := c.EvaluatePolicyWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluatePolicyResponse(rsp)
+}
+
+// EvaluatePolicyWithResponse Evaluate the policy loop now; what it proposes is under /policies/proposals
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/evaluations (the `EvaluatePolicy` operationId).
+func (c *ClientWithResponses) EvaluatePolicyWithResponse(ctx context.Context, params *EvaluatePolicyParams, body EvaluatePolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluatePolicyResponse, error) {
+	rsp, err := c.EvaluatePolicy(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluatePolicyResponse(rsp)
+}
+
+// RecordObservationsWithBodyWithResponse Report telemetry to the policy loop, once by metric, target and time
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+func (c *ClientWithResponses) RecordObservationsWithBodyWithResponse(ctx context.Context, params *RecordObservationsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RecordObservationsResponse, error) {
+	rsp, err := c.RecordObservationsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecordObservationsResponse(rsp)
+}
+
+// RecordObservationsWithResponse Report telemetry to the policy loop, once by metric, target and time
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/observations (the `RecordObservations` operationId).
+func (c *ClientWithResponses) RecordObservationsWithResponse(ctx context.Context, params *RecordObservationsParams, body RecordObservationsJSONRequestBody, reqEditors ...RequestEditorFn) (*RecordObservationsResponse, error) {
+	rsp, err := c.RecordObservations(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRecordObservationsResponse(rsp)
+}
+
+// ListProposalsWithResponse What the policy loop has proposed, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /policies/proposals (the `ListProposals` operationId).
+func (c *ClientWithResponses) ListProposalsWithResponse(ctx context.Context, params *ListProposalsParams, reqEditors ...RequestEditorFn) (*ListProposalsResponse, error) {
+	rsp, err := c.ListProposals(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListProposalsResponse(rsp)
+}
+
 // ProposePolicyWithBodyWithResponse Plan a policy rollout, or apply one that was planned
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -16367,6 +24392,45 @@ func (c *ClientWithResponses) ProposePolicyWithResponse(ctx context.Context, par
 	return ParseProposePolicyResponse(rsp)
 }
 
+// GetProposalWithResponse A proposal with its evidence, its replay and its signed statement
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /policies/proposals/{id} (the `GetProposal` operationId).
+func (c *ClientWithResponses) GetProposalWithResponse(ctx context.Context, id IDPath, params *GetProposalParams, reqEditors ...RequestEditorFn) (*GetProposalResponse, error) {
+	rsp, err := c.GetProposal(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetProposalResponse(rsp)
+}
+
+// ReplayPolicyWithBodyWithResponse Decide what was logged again under a policy document and the one in force; nothing changes
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+func (c *ClientWithResponses) ReplayPolicyWithBodyWithResponse(ctx context.Context, params *ReplayPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayPolicyResponse, error) {
+	rsp, err := c.ReplayPolicyWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayPolicyResponse(rsp)
+}
+
+// ReplayPolicyWithResponse Decide what was logged again under a policy document and the one in force; nothing changes
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/replay (the `ReplayPolicy` operationId).
+func (c *ClientWithResponses) ReplayPolicyWithResponse(ctx context.Context, params *ReplayPolicyParams, body ReplayPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayPolicyResponse, error) {
+	rsp, err := c.ReplayPolicy(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayPolicyResponse(rsp)
+}
+
 // GetRolloutWithResponse How a policy rollout stands, region by region
 //
 // Returns a wrapper object for the known response body format(s).
@@ -16378,6 +24442,45 @@ func (c *ClientWithResponses) GetRolloutWithResponse(ctx context.Context, id IDP
 		return nil, err
 	}
 	return ParseGetRolloutResponse(rsp)
+}
+
+// ListRolloutRegionsWithResponse How far the policy came in each region, each state with its evidence
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /policies/rollouts/{id}/regions (the `ListRolloutRegions` operationId).
+func (c *ClientWithResponses) ListRolloutRegionsWithResponse(ctx context.Context, id IDPath, params *ListRolloutRegionsParams, reqEditors ...RequestEditorFn) (*ListRolloutRegionsResponse, error) {
+	rsp, err := c.ListRolloutRegions(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRolloutRegionsResponse(rsp)
+}
+
+// SteerPolicyWithBodyWithResponse Pause, resume or abort a rollout that watches a region
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+func (c *ClientWithResponses) SteerPolicyWithBodyWithResponse(ctx context.Context, id IDPath, params *SteerPolicyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SteerPolicyResponse, error) {
+	rsp, err := c.SteerPolicyWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSteerPolicyResponse(rsp)
+}
+
+// SteerPolicyWithResponse Pause, resume or abort a rollout that watches a region
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /policies/rollouts/{id}/steer (the `SteerPolicy` operationId).
+func (c *ClientWithResponses) SteerPolicyWithResponse(ctx context.Context, id IDPath, params *SteerPolicyParams, body SteerPolicyJSONRequestBody, reqEditors ...RequestEditorFn) (*SteerPolicyResponse, error) {
+	rsp, err := c.SteerPolicy(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSteerPolicyResponse(rsp)
 }
 
 // ListPrivacyBudgetsWithResponse Privacy budgets of the tenant's features and what is left of them, by feature
@@ -16443,6 +24546,56 @@ func (c *ClientWithResponses) GetEvidenceWithResponse(ctx context.Context, id ID
 		return nil, err
 	}
 	return ParseGetEvidenceResponse(rsp)
+}
+
+// GetCanaryWithResponse Where the rollout of a promotion is, what it did, and what each step showed
+//
+// Facts in their order. `looks` has the last look of each step, whole: the raw aggregates of both sides, the
+// confidence sequence of each guardrail with its margin, and the verdict.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /promotions/{id}/rollout (the `GetCanary` operationId).
+func (c *ClientWithResponses) GetCanaryWithResponse(ctx context.Context, id IDPath, params *GetCanaryParams, reqEditors ...RequestEditorFn) (*GetCanaryResponse, error) {
+	rsp, err := c.GetCanary(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetCanaryResponse(rsp)
+}
+
+// SteerCanaryWithBodyWithResponse Pause, resume or abort the rollout of a promotion
+//
+// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+// To go on although a step did not pass, its ballot is voted on: see `waits`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+func (c *ClientWithResponses) SteerCanaryWithBodyWithResponse(ctx context.Context, id IDPath, params *SteerCanaryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SteerCanaryResponse, error) {
+	rsp, err := c.SteerCanaryWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSteerCanaryResponse(rsp)
+}
+
+// SteerCanaryWithResponse Pause, resume or abort the rollout of a promotion
+//
+// A pause keeps the share and the callers that have it; what fails still goes back. A resume goes on with the step,
+// with a new deadline. An abort goes back to what served before, at once. Who asked is written down before the answer.
+// To go on although a step did not pass, its ballot is voted on: see `waits`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /promotions/{id}/rollout (the `SteerCanary` operationId).
+func (c *ClientWithResponses) SteerCanaryWithResponse(ctx context.Context, id IDPath, params *SteerCanaryParams, body SteerCanaryJSONRequestBody, reqEditors ...RequestEditorFn) (*SteerCanaryResponse, error) {
+	rsp, err := c.SteerCanary(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSteerCanaryResponse(rsp)
 }
 
 // ListRecoveryPointsWithResponse Recovery points of the tenant, newest first, without their items
@@ -16608,7 +24761,7 @@ func (c *ClientWithResponses) RouterDecisionWithResponse(ctx context.Context, id
 	return ParseRouterDecisionResponse(rsp)
 }
 
-// GetScorecardWithResponse The scorecard of a model, from its closed runs
+// GetScorecardWithResponse The scorecard of a model, from its closed runs, what their sites counted, and the fabric's own rounds and requests
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -16619,6 +24772,19 @@ func (c *ClientWithResponses) GetScorecardWithResponse(ctx context.Context, mode
 		return nil, err
 	}
 	return ParseGetScorecardResponse(rsp)
+}
+
+// GetScorecardReportWithResponse The scorecard as a page with plots, as Markdown, or for Prometheus to scrape
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /scorecards/{model_id}/report (the `GetScorecardReport` operationId).
+func (c *ClientWithResponses) GetScorecardReportWithResponse(ctx context.Context, modelID Name, params *GetScorecardReportParams, reqEditors ...RequestEditorFn) (*GetScorecardReportResponse, error) {
+	rsp, err := c.GetScorecardReport(ctx, modelID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScorecardReportResponse(rsp)
 }
 
 // ListSitesWithResponse Enrolled sites of the tenant, by id
@@ -16686,6 +24852,49 @@ func (c *ClientWithResponses) GetSnapshotWithResponse(ctx context.Context, param
 	return ParseGetSnapshotResponse(rsp)
 }
 
+// ListTokenRevocationsWithResponse Tokens of the tenant that were taken back, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /tokens/revocations (the `ListTokenRevocations` operationId).
+func (c *ClientWithResponses) ListTokenRevocationsWithResponse(ctx context.Context, params *ListTokenRevocationsParams, reqEditors ...RequestEditorFn) (*ListTokenRevocationsResponse, error) {
+	rsp, err := c.ListTokenRevocations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTokenRevocationsResponse(rsp)
+}
+
+// RevokeTokensWithBodyWithResponse Take tokens back before they expire
+//
+// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+func (c *ClientWithResponses) RevokeTokensWithBodyWithResponse(ctx context.Context, params *RevokeTokensParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RevokeTokensResponse, error) {
+	rsp, err := c.RevokeTokensWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeTokensResponse(rsp)
+}
+
+// RevokeTokensWithResponse Take tokens back before they expire
+//
+// One token by its `jti`, those of a subject, or, with neither, all of the tenant; each up to `before`, which is now where it is absent. It holds here at once, and on every router as soon as the next snapshot is signed, within seconds.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tokens/revocations (the `RevokeTokens` operationId).
+func (c *ClientWithResponses) RevokeTokensWithResponse(ctx context.Context, params *RevokeTokensParams, body RevokeTokensJSONRequestBody, reqEditors ...RequestEditorFn) (*RevokeTokensResponse, error) {
+	rsp, err := c.RevokeTokens(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRevokeTokensResponse(rsp)
+}
+
 // StartRunWithBodyWithResponse Start a training run, one round if params do not say more
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -16723,6 +24932,19 @@ func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *
 		return nil, err
 	}
 	return ParseListRunsResponse(rsp)
+}
+
+// GetRunLineageWithResponse Lineage of a run as OpenLineage run events
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /train/runs/{id}/lineage (the `GetRunLineage` operationId).
+func (c *ClientWithResponses) GetRunLineageWithResponse(ctx context.Context, id IDPath, params *GetRunLineageParams, reqEditors ...RequestEditorFn) (*GetRunLineageResponse, error) {
+	rsp, err := c.GetRunLineage(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunLineageResponse(rsp)
 }
 
 // PauseRunWithBodyWithResponse Let a run begin no further round; the open one ends
@@ -16853,6 +25075,287 @@ func (c *ClientWithResponses) GetSuggestionWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseGetSuggestionResponse(rsp)
+}
+
+// ParseListAccessRequestsResponse parses an HTTP response from a ListAccessRequestsWithResponse call
+func ParseListAccessRequestsResponse(rsp *http.Response) (*ListAccessRequestsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAccessRequestsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AccessRequestList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRequestAccessResponse parses an HTTP response from a RequestAccessWithResponse call
+func ParseRequestAccessResponse(rsp *http.Response) (*RequestAccessResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RequestAccessResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AccessRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDecideAccessResponse parses an HTTP response from a DecideAccessWithResponse call
+func ParseDecideAccessResponse(rsp *http.Response) (*DecideAccessResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DecideAccessResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AccessRequest
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseListApprovalsResponse parses an HTTP response from a ListApprovalsWithResponse call
@@ -18028,6 +26531,711 @@ func ParsePutBlobResponse(rsp *http.Response) (*PutBlobResponse, error) {
 	return response, nil
 }
 
+// ParseDiscoverFeaturesResponse parses an HTTP response from a DiscoverFeaturesWithResponse call
+func ParseDiscoverFeaturesResponse(rsp *http.Response) (*DiscoverFeaturesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiscoverFeaturesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FeatureCardPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListConsentsResponse parses an HTTP response from a ListConsentsWithResponse call
+func ParseListConsentsResponse(rsp *http.Response) (*ListConsentsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListConsentsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest GrantPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGrantConsentResponse parses an HTTP response from a GrantConsentWithResponse call
+func ParseGrantConsentResponse(rsp *http.Response) (*GrantConsentResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GrantConsentResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Grant
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWithdrawGrantsResponse parses an HTTP response from a WithdrawGrantsWithResponse call
+func ParseWithdrawGrantsResponse(rsp *http.Response) (*WithdrawGrantsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WithdrawGrantsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Withdrawal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Withdrawal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetWithdrawalResponse parses an HTTP response from a GetWithdrawalWithResponse call
+func ParseGetWithdrawalResponse(rsp *http.Response) (*GetWithdrawalResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetWithdrawalResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Withdrawal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDecideWithdrawalResponse parses an HTTP response from a DecideWithdrawalWithResponse call
+func ParseDecideWithdrawalResponse(rsp *http.Response) (*DecideWithdrawalResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DecideWithdrawalResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Withdrawal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRecordDecisionsResponse parses an HTTP response from a RecordDecisionsWithResponse call
+func ParseRecordDecisionsResponse(rsp *http.Response) (*RecordDecisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RecordDecisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionsRecorded
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDecisionResponse parses an HTTP response from a GetDecisionWithResponse call
+func ParseGetDecisionResponse(rsp *http.Response) (*GetDecisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDecisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DecisionRecord
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListDelegationsResponse parses an HTTP response from a ListDelegationsWithResponse call
 func ParseListDelegationsResponse(rsp *http.Response) (*ListDelegationsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -18421,6 +27629,184 @@ func ParseListFeaturesResponse(rsp *http.Response) (*ListFeaturesResponse, error
 	}
 
 	response := &ListFeaturesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FeaturePage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePromoteFeatureResponse parses an HTTP response from a PromoteFeatureWithResponse call
+func ParsePromoteFeatureResponse(rsp *http.Response) (*PromoteFeatureResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PromoteFeatureResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Feature
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseFeatureVersionsResponse parses an HTTP response from a FeatureVersionsWithResponse call
+func ParseFeatureVersionsResponse(rsp *http.Response) (*FeatureVersionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &FeatureVersionsResponse{
 		Body:         bodyBytes,
 		HTTPResponse: rsp,
 	}
@@ -19462,6 +28848,81 @@ func ParseDownloadModelResponse(rsp *http.Response) (*DownloadModelResponse, err
 	return response, nil
 }
 
+// ParseGetModelHistoryResponse parses an HTTP response from a GetModelHistoryWithResponse call
+func ParseGetModelHistoryResponse(rsp *http.Response) (*GetModelHistoryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetModelHistoryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ModelHistory
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParsePromoteModelResponse parses an HTTP response from a PromoteModelWithResponse call
 func ParsePromoteModelResponse(rsp *http.Response) (*PromoteModelResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -19935,6 +29396,362 @@ func ParseListPoliciesResponse(rsp *http.Response) (*ListPoliciesResponse, error
 	return response, nil
 }
 
+// ParseListVerdictsResponse parses an HTTP response from a ListVerdictsWithResponse call
+func ParseListVerdictsResponse(rsp *http.Response) (*ListVerdictsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListVerdictsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest VerdictPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseEvaluatePolicyResponse parses an HTTP response from a EvaluatePolicyWithResponse call
+func ParseEvaluatePolicyResponse(rsp *http.Response) (*EvaluatePolicyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EvaluatePolicyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest EvaluationAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRecordObservationsResponse parses an HTTP response from a RecordObservationsWithResponse call
+func ParseRecordObservationsResponse(rsp *http.Response) (*RecordObservationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RecordObservationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Observed
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListProposalsResponse parses an HTTP response from a ListProposalsWithResponse call
+func ParseListProposalsResponse(rsp *http.Response) (*ListProposalsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListProposalsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ProposalPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseProposePolicyResponse parses an HTTP response from a ProposePolicyWithResponse call
 func ParseProposePolicyResponse(rsp *http.Response) (*ProposePolicyResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -19962,6 +29779,184 @@ func ParseProposePolicyResponse(rsp *http.Response) (*ProposePolicyResponse, err
 			return nil, err
 		}
 		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetProposalResponse parses an HTTP response from a GetProposalWithResponse call
+func ParseGetProposalResponse(rsp *http.Response) (*GetProposalResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetProposalResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Proposal
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayPolicyResponse parses an HTTP response from a ReplayPolicyWithResponse call
+func ParseReplayPolicyResponse(rsp *http.Response) (*ReplayPolicyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayPolicyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ReplayResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
 		var dest Problem
@@ -20093,6 +30088,184 @@ func ParseGetRolloutResponse(rsp *http.Response) (*GetRolloutResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRolloutRegionsResponse parses an HTTP response from a ListRolloutRegionsWithResponse call
+func ParseListRolloutRegionsResponse(rsp *http.Response) (*ListRolloutRegionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRolloutRegionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RolloutRegions
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSteerPolicyResponse parses an HTTP response from a SteerPolicyWithResponse call
+func ParseSteerPolicyResponse(rsp *http.Response) (*SteerPolicyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SteerPolicyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PolicySteered
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
@@ -20424,6 +30597,184 @@ func ParseGetEvidenceResponse(rsp *http.Response) (*GetEvidenceResponse, error) 
 			return nil, err
 		}
 		response.ApplicationProblemJSON416 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetCanaryResponse parses an HTTP response from a GetCanaryWithResponse call
+func ParseGetCanaryResponse(rsp *http.Response) (*GetCanaryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetCanaryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Rollout
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSteerCanaryResponse parses an HTTP response from a SteerCanaryWithResponse call
+func ParseSteerCanaryResponse(rsp *http.Response) (*SteerCanaryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SteerCanaryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RolloutState
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
@@ -21210,6 +31561,74 @@ func ParseGetScorecardResponse(rsp *http.Response) (*GetScorecardResponse, error
 	return response, nil
 }
 
+// ParseGetScorecardReportResponse parses an HTTP response from a GetScorecardReportWithResponse call
+func ParseGetScorecardReportResponse(rsp *http.Response) (*GetScorecardReportResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScorecardReportResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListSitesResponse parses an HTTP response from a ListSitesWithResponse call
 func ParseListSitesResponse(rsp *http.Response) (*ListSitesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -21513,6 +31932,184 @@ func ParseGetSnapshotResponse(rsp *http.Response) (*GetSnapshotResponse, error) 
 	return response, nil
 }
 
+// ParseListTokenRevocationsResponse parses an HTTP response from a ListTokenRevocationsWithResponse call
+func ParseListTokenRevocationsResponse(rsp *http.Response) (*ListTokenRevocationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTokenRevocationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TokenRevocationPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRevokeTokensResponse parses an HTTP response from a RevokeTokensWithResponse call
+func ParseRevokeTokensResponse(rsp *http.Response) (*RevokeTokensResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RevokeTokensResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest TokenRevocation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseStartRunResponse parses an HTTP response from a StartRunWithResponse call
 func ParseStartRunResponse(rsp *http.Response) (*StartRunResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -21632,6 +32229,81 @@ func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest RunPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRunLineageResponse parses an HTTP response from a GetRunLineageWithResponse call
+func ParseGetRunLineageResponse(rsp *http.Response) (*GetRunLineageResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunLineageResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest LineageEvents
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -71,12 +71,12 @@ func serveModels(ctx context.Context, c config.Config, maxWeights int64, log io.
 	if err != nil {
 		return err
 	}
-	if follows, err = follower(c, by, tel, r.Use); err != nil {
+	if follows, err = follower(c, by, tel, r.Use, r.Received); err != nil {
 		return err
 	}
 	offline := follows.Load()
 	tel.Log.Info("listening", "address", listener.Addr().String(), "region", c.Region, "snapshot", follows.State().Version, "kept", offline)
-	return serveUntil(ctx, listener, r.Handler(), tel.Log,
+	return serveUntil(ctx, listener, r.Handler(), tel.Log, nil,
 		func(ctx context.Context) error { r.Run(ctx); return nil },
 		func(ctx context.Context) error { follows.Run(ctx); return nil })
 }

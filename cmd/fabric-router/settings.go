@@ -9,8 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +24,8 @@ import (
 	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/follow"
+	"github.com/atom-fabric/fabric/internal/inbound"
+	"github.com/atom-fabric/fabric/internal/router"
 	"github.com/atom-fabric/fabric/internal/telemetry"
 )
 
@@ -80,8 +85,9 @@ func snapshotURL(c config.Config) (string, error) {
 	return at.String(), nil
 }
 
-// follower returns a follower that gives snapshots to use.
-func follower(c config.Config, by trust.Source, tel *telemetry.Telemetry, use func(routing.Snapshot) error) (*follow.Follower, error) {
+// follower returns a follower that gives snapshots to use, and tells received
+// what it was sent.
+func follower(c config.Config, by trust.Source, tel *telemetry.Telemetry, use func(routing.Snapshot) error, received func(int64)) (*follow.Follower, error) {
 	at, err := snapshotURL(c)
 	if err != nil {
 		return nil, err
@@ -92,17 +98,24 @@ func follower(c config.Config, by trust.Source, tel *telemetry.Telemetry, use fu
 			Proxy: http.ProxyFromEnvironment, DialContext: (&net.Dialer{Timeout: 5 * time.Second}).DialContext,
 			TLSHandshakeTimeout: 5 * time.Second, IdleConnTimeout: time.Minute,
 		}},
-		Log: tel.Log, Registry: tel.Registry, Now: time.Now, Use: use,
+		Log: tel.Log, Registry: tel.Registry, Now: time.Now, Use: use, Received: received,
 	})
 }
 
+// idleDrain is how long connections on which nothing comes stay open while the
+// process drains: longer than a client that is in the middle of things pauses.
+const idleDrain = 5 * time.Second
+
 // serveUntil answers on the listener, and runs the loops, until ctx ends or one
-// of them fails. Requests that are under way get ten seconds to end.
-func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, loops ...func(context.Context) error) error {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 90 * time.Second,
+// of them fails, or until a successor that replace starts has the listener.
+// Then connections in use get their last answer, idle ones five seconds, and
+// requests that are under way ten more. A nil replace: there is no successor.
+func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler, log *slog.Logger, replace func(context.Context) error, loops ...func(context.Context) error) error {
+	var drain router.Drain
+	server := inbound.New(ctx, &http.Server{
+		Handler: drain.Handler(handler), ConnState: drain.Count, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 90 * time.Second,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
+	})
 	// The loops outlive the server: a decision that is made while it drains is
 	// still recorded.
 	loopCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,20 +125,52 @@ func serveUntil(ctx context.Context, listener net.Listener, handler http.Handler
 		group.Go(func() error { return loop(loopCtx) })
 	}
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) && !drain.Draining() {
 			return fmt.Errorf("serve: %w", err)
 		}
 		return nil
 	})
 	group.Go(func() error {
-		<-groupCtx.Done()
 		defer stop()
-		drain, cancel := context.WithTimeout(loopCtx, 10*time.Second)
+		replaced := succeeded(groupCtx, log, replace)
+		drain.Begin()
+		if replaced {
+			// Closing our copy of the listener leaves the successor's open.
+			if err := listener.Close(); err != nil {
+				return err
+			}
+			drain.Wait(groupCtx, idleDrain)
+		}
+		ends, cancel := context.WithTimeout(loopCtx, 10*time.Second)
 		defer cancel()
-		if err := server.Shutdown(drain); err != nil {
+		if err := server.Shutdown(ends); err != nil {
 			return errors.Join(fmt.Errorf("drain: %w", err), server.Close())
 		}
 		return nil
 	})
 	return group.Wait()
+}
+
+// succeeded returns true when a successor serves, which SIGHUP or SIGUSR2 asks
+// for, and false when ctx ended. A successor that fails changes nothing.
+func succeeded(ctx context.Context, log *slog.Logger, replace func(context.Context) error) bool {
+	if replace == nil {
+		<-ctx.Done()
+		return false
+	}
+	asked := make(chan os.Signal, 1)
+	signal.Notify(asked, syscall.SIGHUP, syscall.SIGUSR2)
+	defer signal.Stop(asked)
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-asked:
+			if err := replace(ctx); err != nil {
+				log.Error("no successor; this process goes on", "err", err)
+				continue
+			}
+			return true
+		}
+	}
 }

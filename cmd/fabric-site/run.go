@@ -30,6 +30,7 @@ type flags struct {
 	minRows      int
 	floor        agent.Floor
 	peers        string
+	grantKeys    []string
 	model        int64
 }
 
@@ -70,6 +71,7 @@ func newRun(environ []string, log io.Writer) *cobra.Command {
 	cmd.Flags().StringSliceVar(&f.floor.Trainers, "allow-trainer", nil,
 		"logistic, mlp, exec, or sha256:<digits> of a file that the --exec command names (default: all)")
 	cmd.Flags().StringVar(&f.peers, "peers", "", `file with the identity keys of other sites, each after a line "tenant/site" (default: a key is pinned when its site is first met)`)
+	cmd.Flags().StringSliceVar(&f.grantKeys, "grant-key", nil, "public key files with which the tenant itself signs grants; then no others count (default: the keys that sign orders)")
 	return cmd
 }
 
@@ -85,6 +87,17 @@ func (f flags) agent(c config.Config, log io.Writer) (*agent.Agent, error) {
 		Tenant: c.SiteTenant, Site: c.SiteID, Region: c.Region,
 		Data: c.SiteData, StateDir: c.StateDir, Token: first(config.List(c.FederationTok.Reveal())),
 		Trust: trust, AllowTenants: f.allowTenants, MinRows: f.minRows, Floor: f.floor, MaxModelBytes: f.model,
+	}
+	for _, path := range f.grantKeys {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --grant-key: %w", errUsage, err)
+		}
+		key, err := artifact.ParsePublicKey(text)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --grant-key %s: %w", errUsage, path, err)
+		}
+		opts.GrantKeys = append(opts.GrantKeys, key)
 	}
 	if f.peers != "" {
 		text, err := os.ReadFile(f.peers)

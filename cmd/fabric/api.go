@@ -14,6 +14,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
@@ -81,6 +82,10 @@ func (a *app) serveAPI(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	if engine, ok := wired.Rules.(*opa.Engine); ok {
+		go followPolicy(ctx, db.Snapshots(), wired.Verifier, engine, t.Log)
+	}
+	go refuseRevoked(ctx, db, options.Tokens, options.SiteTokens)
 	ended := make(chan error, len(ports))
 	for _, p := range ports {
 		server, err := api.NewService(p.name, options, wired)
@@ -137,7 +142,7 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	if err != nil {
 		return fail(err)
 	}
-	callers, err := a.callerTokens(c, own)
+	callers, err := a.callerTokens(ctx, c, own)
 	if err != nil {
 		return fail(err)
 	}
@@ -162,10 +167,11 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 		},
 	}
 	wired := api.Ports{
-		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
+		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Consents: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
 		Blobs: blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules, Budgets: db.Budgets(),
-		Replicas: db.ModelReplicas(), Recoveries: db.RecoveryPoints(),
+		Replicas: db.ModelReplicas(), Recoveries: db.RecoveryPoints(), Decisions: db.Decisions(), Rollouts: db.RolloutViews(), Revocations: db.Revocations(),
+		Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{},
 	}
 	return options, wired, nil
 }
@@ -200,7 +206,7 @@ func issuerName(c config.Config) string {
 
 // callerTokens accepts the configured issuer, or the development issuer where
 // there is none and production is not asked for.
-func (a *app) callerTokens(c config.Config, own *issuer.Issuer) (api.Tokens, error) {
+func (a *app) callerTokens(ctx context.Context, c config.Config, own *issuer.Issuer) (*token.Verifier, error) {
 	if c.JWKS == "" {
 		if c.Env == "prod" {
 			return nil, usage(errors.New("FABRIC_ENV=prod needs FABRIC_JWKS and FABRIC_ISSUER: the development issuer is refused"))
@@ -211,5 +217,18 @@ func (a *app) callerTokens(c config.Config, own *issuer.Issuer) (api.Tokens, err
 	if err != nil {
 		return nil, usage(fmt.Errorf("FABRIC_JWKS: %w", err))
 	}
+	go keys.Run(ctx)
 	return token.NewVerifier(keys, c.Issuer, "fabric", time.Now), nil
+}
+
+// refuseRevoked keeps the verifiers on what the database says is revoked.
+func refuseRevoked(ctx context.Context, db *postgres.DB, verifiers ...api.Tokens) {
+	_ = db.Revocations().Follow(ctx, func(_ context.Context, active []routing.Revocation) error {
+		for _, v := range verifiers {
+			if v, ok := v.(*token.Verifier); ok {
+				v.Revoke(active)
+			}
+		}
+		return nil
+	})
 }

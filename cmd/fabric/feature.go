@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 
@@ -14,8 +15,9 @@ import (
 func newFeature(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "feature", Short: "Register features, record consent and withdraw it"}
 
-	var schema, fingerprint string
-	var consented bool
+	var schema, fingerprint, semantics, described, mode string
+	var consented, staged bool
+	var tags []string
 	var grantees, purposes []string
 	register := a.command("register ID", "Register a feature of the tenant", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		body := v1.FeatureRegistration{Tenant: c.tenant, FeatureID: args[0], Consented: consented, Fingerprint: fingerprint, Grantees: grantees, Schema: v1.JSON("{}")}
@@ -29,6 +31,14 @@ func newFeature(a *app) *cobra.Command {
 			}
 			body.Schema = text
 		}
+		if semantics != "" {
+			text, err := os.ReadFile(semantics)
+			if err != nil {
+				return usage(err)
+			}
+			body.Semantics = text
+		}
+		body.Description, body.Tags, body.Compatibility, body.Staged = described, tags, v1.Compatibility(mode), staged
 		f, err := v1.Fetch[v1.Feature](c.RegisterFeature(cmd.Context(), nil, body))
 		if err != nil {
 			return err
@@ -39,6 +49,11 @@ func newFeature(a *app) *cobra.Command {
 	register.Flags().StringVar(&fingerprint, "fingerprint", "", "sha256:... of the data set, nothing else is kept of it")
 	register.Flags().BoolVar(&consented, "consented", false, "record consent")
 	register.Flags().StringSliceVar(&grantees, "grantee", nil, "tenants that may use it beside its own")
+	register.Flags().StringVar(&semantics, "semantics", "", `file with {"columns": {NAME: {"unit": ..., "nullable": ..., "meaning": ...}}}`)
+	register.Flags().StringVar(&described, "description", "", "for people; outsiders see it")
+	register.Flags().StringSliceVar(&tags, "tag", nil, "for search; outsiders see them")
+	register.Flags().StringVar(&mode, "compatibility", "", "what the next version must keep: none, backward, forward or full (default: as it is)")
+	register.Flags().BoolVar(&staged, "staged", false, "register a version beside the one in use; fabric feature promote puts it into use")
 	register.Flags().StringSliceVar(&purposes, "purpose", nil, "train, evaluate, stats (default: all)")
 
 	list := a.command("list", "Show the features of the tenant and their consent", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
@@ -49,14 +64,37 @@ func newFeature(a *app) *cobra.Command {
 		return c.print(page, func(w *tabwriter.Writer) { features(w, page.Items...) })
 	})
 
-	withdraw := a.command("withdraw ID", "Withdraw consent; rounds planned from now on refuse the feature", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	withdraw := a.command("withdraw ID", "Withdraw all consent to a feature at once; fabric consent withdraw shows first what that reaches", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		f, err := v1.Fetch[v1.Feature](c.WithdrawConsent(cmd.Context(), c.tenant, args[0], &v1.WithdrawConsentParams{}))
 		if err != nil {
 			return err
 		}
 		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
 	})
-	cmd.AddCommand(register, list, withdraw)
+	versions := a.command("versions ID", "Show every version of a feature, staged ones too", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		page, err := v1.Fetch[v1.FeaturePage](c.FeatureVersions(cmd.Context(), c.tenant, args[0]))
+		if err != nil {
+			return err
+		}
+		return c.print(page, func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "VERSION\tIN USE\tCONTENT\tFINGERPRINT")
+			for _, f := range page.Items {
+				fmt.Fprintf(w, "%d\t%t\t%s\t%s\n", f.Version, !f.Staged, short(f.Content), short(f.Fingerprint))
+			}
+		})
+	})
+	promote := a.command("promote ID VERSION", "Put a version of a feature into use", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
+		version, err := strconv.Atoi(args[1])
+		if err != nil {
+			return usage(fmt.Errorf("version %q: a number", args[1]))
+		}
+		f, err := v1.Fetch[v1.Feature](c.PromoteFeature(cmd.Context(), c.tenant, args[0], nil, v1.FeaturePromotion{Version: version}))
+		if err != nil {
+			return err
+		}
+		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
+	})
+	cmd.AddCommand(register, list, versions, promote, withdraw)
 	return cmd
 }
 

@@ -78,19 +78,8 @@ func newPolicy(a *app) *cobra.Command {
 		return c.printAction(action)
 	})
 	cmd.AddCommand(show, propose, status)
+	cmd.AddCommand(policyMore(a)...)
 	return cmd
-}
-
-func newScorecard(a *app) *cobra.Command {
-	return a.command("scorecard MODEL", "Show the scorecard of a model, from its closed runs", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		card, err := v1.Fetch[v1.Scorecard](c.GetScorecard(cmd.Context(), args[0], &v1.GetScorecardParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(card, func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "MODEL\tSTATUS\tSCORE\n%s\t%s\t%d\n%s\n", card.ModelID, card.Status, card.Score, card.Card)
-		})
-	})
 }
 
 func newTune(a *app) *cobra.Command {

@@ -81,8 +81,8 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		make  func(*app) *cobra.Command
 	}{
 		{"try", newUp}, {"try", newDemo}, {"try", newSimulate}, {"try", newToken},
-		{"use", newFeature}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newRollback}, {"use", newSnapshot}, {"use", newApprovals}, {"use", newApprove},
-		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
+		{"use", newFeature}, {"use", newConsent}, {"use", newLineage}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newRollout}, {"use", newRollback}, {"use", newSnapshot}, {"use", newApprovals}, {"use", newApprove},
+		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newProposals}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
 		{"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
 	} {

@@ -33,15 +33,31 @@ func newModel(a *app) *cobra.Command {
 			return err
 		}
 		return c.print(m, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "VERSION\tPACKAGE\tWEIGHTS\tRUN\tROUND\tACCURACY\tREGISTERED")
+			fmt.Fprintln(w, "VERSION\tTAINTED\tPACKAGE\tWEIGHTS\tRUN\tROUND\tACCURACY\tREGISTERED")
 			for _, v := range m.Versions {
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%d\t%s\t%s\n", v.Version, short(v.Package.Digest), short(v.Weights.Digest), v.Run, v.Round, percent(v.Metrics), v.RegisteredAt.Format(time.RFC3339))
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", v.Version, tainted(v), short(v.Package.Digest), short(v.Weights.Digest), v.Run, v.Round, percent(v.Metrics), v.RegisteredAt.Format(time.RFC3339))
+			}
+			for _, v := range m.Versions {
+				for _, why := range v.Tainted {
+					fmt.Fprintf(w, "version %d: %s\n", v.Version, why)
+				}
 			}
 		})
 	})
 
-	cmd.AddCommand(list, show, newModelPull(a), newModelPush(a), newModelVerify(a), newModelDiff(a), newModelAlias(a), newReplicas(a), newReplicate(a))
+	cmd.AddCommand(list, show, newModelPull(a), newModelExport(a), newModelPush(a), newModelVerify(a), newModelDiff(a), newModelAlias(a), newModelHistory(a), newReplicas(a), newReplicate(a))
 	return cmd
+}
+
+// tainted says in a word whether a withdrawal of consent reaches a version.
+func tainted(v v1.ModelVersion) string {
+	switch {
+	case v.Blocked:
+		return "yes, blocked"
+	case len(v.Tainted) > 0:
+		return "yes"
+	}
+	return "no"
 }
 
 // streaming returns a client without a limit on how long a body takes; its

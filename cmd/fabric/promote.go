@@ -17,9 +17,14 @@ func newPromote(a *app) *cobra.Command {
 	var version int
 	var environment, plan string
 	var regions []string
-	var wait bool
+	var wait, dry bool
+	var canary canaryFlags
 	cmd := a.command("promote MODEL", "Plan what a promotion would change; with --apply PLAN, do exactly that", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		body := v1.PromotionRequest{Version: version, Environment: v1.Environment(environment), Regions: regions}
+		var err error
+		if body.Canary, err = canary.request(); err != nil {
+			return err
+		}
 		if plan == "" {
 			planned, err := v1.Fetch[v1.Planned](c.PromoteModel(cmd.Context(), args[0], &v1.PromoteModelParams{Tenant: c.tenant}, body))
 			if err != nil {
@@ -27,7 +32,19 @@ func newPromote(a *app) *cobra.Command {
 			}
 			return c.printPlan(planned, fmt.Sprintf("fabric promote %s --version %d --environment %s --apply %s", args[0], version, environment, planned.PlanDigest))
 		}
-		body.Apply, body.PlanDigest = true, plan
+		body.Apply, body.PlanDigest, body.DryRun = true, plan, dry
+		if dry {
+			checked, err := v1.Fetch[v1.Planned](c.PromoteModel(cmd.Context(), args[0], &v1.PromoteModelParams{Tenant: c.tenant}, body))
+			if err != nil {
+				return err
+			}
+			return c.print(checked, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "dry run of plan %s: nothing has changed, and these hold\n", checked.PlanDigest)
+				for _, what := range checked.Checked {
+					fmt.Fprintf(w, "ok\t%s\n", what)
+				}
+			})
+		}
 		accepted, err := v1.Fetch[v1.ActionAccepted](c.PromoteModel(cmd.Context(), args[0], &v1.PromoteModelParams{Tenant: c.tenant}, body))
 		if err != nil {
 			return err
@@ -50,6 +67,8 @@ func newPromote(a *app) *cobra.Command {
 	f.StringVar(&environment, "environment", "staging", "dev, staging or production")
 	f.StringSliceVar(&regions, "region", nil, "regions in rollout order (default: all)")
 	f.StringVar(&plan, "apply", "", "digest of the plan to apply; without it nothing changes")
+	f.BoolVar(&dry, "dry-run", false, "with --apply: check everything that it checks, against what runs now, and start nothing")
+	canary.add(f)
 	f.BoolVar(&wait, "wait", false, "wait until it is applied, rejected or expired")
 	must(cmd.MarkFlagRequired("version"))
 	cmd.AddCommand(a.command("status ID", "Show how a promotion stands", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
@@ -72,6 +91,14 @@ func (c *caller) printPlan(p v1.Planned, next string) error {
 		fmt.Fprintf(w, "dry run: nothing has changed\nplan\t%s\nrisk\t%d of 100\napprovals\t%d of roles %v\n\nCHANGES\tFROM\tTO\n", p.PlanDigest, p.Risk, p.ApprovalsNeeded, p.ApproverRoles)
 		for _, d := range plan.Diff {
 			fmt.Fprintf(w, "%s\t%s\t%s\n", d.What, d.From, d.To)
+		}
+		if len(p.RiskParts) > 0 {
+			fmt.Fprintln(w, "\nRISK\tFACTOR\tPOINTS")
+		}
+		for _, r := range p.RiskParts {
+			if r.Points > 0 {
+				fmt.Fprintf(w, "%s\t%.3g\t%d\n", r.Factor, float64(r.Mille)/1000, r.Points)
+			}
 		}
 		fmt.Fprintf(w, "\nto do exactly this:\n  %s\n", next)
 	})

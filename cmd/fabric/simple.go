@@ -148,5 +148,6 @@ func newToken(a *app) *cobra.Command {
 	cmd.Flags().StringSliceVar(&roles, "role", []string{"data-scientist"}, "data-scientist, operator, approver, auditor, admin, data-plane")
 	cmd.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it holds, at most 24h")
 	must(cmd.MarkFlagRequired("tenant"))
+	cmd.AddCommand(newTokenRevoke(a), newTokenRevocations(a))
 	return cmd
 }

@@ -16,13 +16,17 @@ import (
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/feedback"
 	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
 	"github.com/atom-fabric/fabric/internal/mirror"
 	"github.com/atom-fabric/fabric/internal/notify"
+	"github.com/atom-fabric/fabric/internal/opa"
 	"github.com/atom-fabric/fabric/internal/postgres"
+	"github.com/atom-fabric/fabric/internal/prom"
 	"github.com/atom-fabric/fabric/internal/regional"
 	"github.com/atom-fabric/fabric/internal/telemetry"
 	"github.com/atom-fabric/fabric/internal/witness"
@@ -94,15 +98,25 @@ func (a *app) work(ctx context.Context) (err error) {
 		}
 		queues = append(queues, q)
 	} else {
-		queues, err = a.controlQueues(ctx, c, db, blobs)
+		var publisher *activities.Snapshot
+		queues, publisher, err = a.controlQueues(ctx, c, db, blobs)
 		if err != nil {
 			return err
 		}
+		run(func(ctx context.Context) error { return db.Revocations().Follow(ctx, publisher.Revoke) })
 		relay, err := worker.NewRelay(db.Outbox(), client, t)
 		if err != nil {
 			return err
 		}
 		run(relay.Run)
+		if c.LoopTenant != "" {
+			err := worker.ScheduleFeedback(ctx, client, contract.FeedbackInput{
+				Subject: contract.Subject{Tenant: c.LoopTenant}, Environment: c.LoopEnv, Seconds: c.LoopWindow, Baseline: c.LoopBaseline, Requester: feedback.Requester,
+			})
+			if err != nil {
+				return err
+			}
+		}
 		run(func(ctx context.Context) error { return reap(ctx, db) })
 	}
 	if err := worker.Run(ctx, client, queues...); err != nil {
@@ -140,52 +154,58 @@ func (a *app) regionQueue(ctx context.Context, c config.Config, db *postgres.DB,
 
 // controlQueues is what the control plane's worker does. It publishes the
 // topology before it works, so that the data plane has something to run.
-func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) ([]worker.Queue, error) {
+func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) ([]worker.Queue, *activities.Snapshot, error) {
 	signer, err := a.signer(ctx, c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	by, err := a.signerTrust(ctx, c, signer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	verifier := policyVerifier(c, by, db)
 	registry, err := a.openRegistry(c, blobs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	inbox, err := notify.New(notify.Options{
 		Path: absolute(c.StateDir, "inbox.jsonl"), Webhook: c.NotifyURL, Secret: []byte(c.NotifySecret.Reveal()), Base: cmp.Or(c.NotifyLink, c.APIURL),
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	bases, err := regionURLs("FABRIC_MIRRORS", c.Mirrors)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mirrors, err := mirror.New(registry, c.RegionNames(), bases)
 	if err != nil {
-		return nil, usage(fmt.Errorf("FABRIC_MIRRORS: %w", err))
+		return nil, nil, usage(fmt.Errorf("FABRIC_MIRRORS: %w", err))
 	}
 	heads, err := a.openHeads(blobs)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	telemetry, err := loopTelemetry(c, db)
+	if err != nil {
+		return nil, nil, err
 	}
 	control := worker.Control{
 		Mirrors: mirrors, Replicas: db.ModelReplicas(), Points: db.RecoveryPoints(), Heads: heads,
-		Blobs: blobs, Rounds: db.Rounds(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
+		Telemetry: telemetry, Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{},
+		Grants: db.Rollouts(), Canaries: db.Rollouts(), Traffic: db.Decisions(), Cards: db.Rollouts(), Scored: db.Rollouts(),
+		Blobs: blobs, Rounds: db.Rounds(), Consents: db.Consents(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
 		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(), Accepted: db.Versions().AcceptedAt,
 	}
 	endpoints, err := topology(c)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if _, err := control.Publisher().Bootstrap(ctx, c.RegionNames(), endpoints); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := renew(ctx, db.Snapshots(), signer, control.Publisher()); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var queues []worker.Queue
 	for _, name := range config.List(c.Queues) {
@@ -195,10 +215,10 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 		case "signing":
 			queues = append(queues, worker.Signing{Blobs: blobs, Signer: signer}.Queue())
 		default:
-			return nil, usage(fmt.Errorf("FABRIC_QUEUES: no queue %q; choose control, signing or both", name))
+			return nil, nil, usage(fmt.Errorf("FABRIC_QUEUES: no queue %q; choose control, signing or both", name))
 		}
 	}
-	return queues, nil
+	return queues, control.Publisher(), nil
 }
 
 // renew has the newest snapshot signed by today's key when another one signed
@@ -214,6 +234,19 @@ func renew(ctx context.Context, snapshots postgres.Snapshots, signer *cosign.Sig
 		return err
 	}
 	return publisher.Renew(ctx)
+}
+
+// loopTelemetry is what the policy loop reads: PROM_URL, else what is in our own
+// tables.
+func loopTelemetry(c config.Config, db *postgres.DB) (activities.Telemetry, error) {
+	if c.PromURL == "" {
+		return db.Proposals(), nil
+	}
+	reader, err := prom.New(c.PromURL, nil, nil)
+	if err != nil {
+		return nil, usage(fmt.Errorf("PROM_URL: %w", err))
+	}
+	return reader, nil
 }
 
 // topology lists the runtimes as endpoints of the data plane.

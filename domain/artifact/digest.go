@@ -116,6 +116,7 @@ const (
 	PredicateSurvivors     = predicates + "survivors/v1"
 	PredicatePromotion     = predicates + "promotion/v1"
 	PredicatePolicy        = predicates + "policy-bundle/v1"
+	PredicateProposal      = predicates + "proposal/v1"
 	PredicateSnapshot      = predicates + "snapshot/v1"
 	PredicateApproval      = predicates + "approval/v1"
 	PredicateDelegation    = predicates + "delegation/v1"
@@ -124,6 +125,8 @@ const (
 	PredicateRecoveryPoint = predicates + "recovery-point/v1"
 	PredicateAlias         = predicates + "alias/v1"
 	PredicateTrustPolicy   = predicates + "trust-policy/v1"
+	PredicateGrant         = predicates + "grant/v1"
+	PredicateWithdrawal    = predicates + "withdrawal/v1"
 )
 
 // Predicate types of others that the fabric signs as well, so that their tools

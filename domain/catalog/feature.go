@@ -20,6 +20,22 @@ type Feature struct {
 	Fingerprint artifact.Digest `json:"fingerprint"`
 	Consent     Consent         `json:"consent"`
 	Registered  time.Time       `json:"registeredAt"`
+
+	Semantics   json.RawMessage `json:"semantics,omitempty"` // canonical; see [Semantics]
+	Content     artifact.Digest `json:"content,omitempty"`   // of schema and semantics: what the version is
+	Description string          `json:"description,omitempty"`
+	Tags        []string        `json:"tags,omitempty"`
+	Mode        Mode            `json:"compatibility,omitempty"` // what the next version must keep
+	Staged      bool            `json:"staged,omitempty"`        // not the version in use
+}
+
+// Semantics is what a schema cannot say of a column. The document of a
+// registration holds one under "columns" for each name.
+type Semantics struct {
+	Unit     string `json:"unit,omitempty"` // UCUM, for example mm or kg/m2
+	Nullable bool   `json:"nullable,omitempty"`
+	Meaning  string `json:"meaning,omitempty"`
+	Range    []any  `json:"range,omitempty"` // public bounds, low and high
 }
 
 // Consent is what the tenant allows, to whom and since when. The tenant itself

@@ -14,6 +14,8 @@ import (
 const (
 	MaxSchema   = 64 << 10 // bytes of the canonical schema
 	MaxGrantees = 256
+	maxTags     = 32
+	maxText     = 2000
 )
 
 // Purposes that consent can be given for.
@@ -28,12 +30,16 @@ func Purposes() []string { return []string{PurposeEvaluate, PurposeStats, Purpos
 
 // Why a registration is refused.
 var (
-	ErrName        = errors.New("not a name: 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
-	ErrSchema      = errors.New("not a JSON object that every parser reads alike, of at most 64 KiB")
-	ErrFingerprint = errors.New("not a SHA-256: 64 hex digits, with or without sha256: before them")
-	ErrPurpose     = errors.New("a purpose is train, evaluate or stats")
-	ErrGrantees    = errors.New("more than 256 grantees")
-	ErrConsentless = errors.New("purposes and grantees need consented to be true")
+	ErrName          = errors.New("not a name: 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+	ErrSchema        = errors.New("not a JSON object that every parser reads alike, of at most 64 KiB")
+	ErrFingerprint   = errors.New("not a SHA-256: 64 hex digits, with or without sha256: before them")
+	ErrPurpose       = errors.New("a purpose is train, evaluate or stats")
+	ErrGrantees      = errors.New("more than 256 grantees")
+	ErrConsentless   = errors.New("purposes and grantees need consented to be true")
+	ErrSemantics     = errors.New("not {\"columns\": {<name>: {unit, nullable, meaning, range}}} of at most 64 KiB, for columns of the schema")
+	ErrStagedConsent = errors.New("a staged version grants nothing: consent belongs to the feature in use")
+	ErrTags          = errors.New("at most 32 tags, each a name")
+	ErrText          = errors.New("at most 2000 bytes of text")
 )
 
 // A FieldError says which part of a registration is at fault.
@@ -54,6 +60,11 @@ type Registration struct {
 	Consented   bool
 	Purposes    []string // none: all
 	Grantees    []string // beside the tenant itself
+	Semantics   json.RawMessage
+	Description string
+	Tags        []string
+	Mode        Mode // empty: the one there is
+	Staged      bool
 }
 
 // Feature returns the registration in its one form: canonical schema, SHA-256
@@ -80,7 +91,75 @@ func (r Registration) Feature() (Feature, error) {
 	if err != nil {
 		return Feature{}, err
 	}
-	return Feature{Tenant: r.Tenant, ID: r.ID, Schema: schema, Fingerprint: fingerprint, Consent: consent}, nil
+	semantics, err := canonicalSemantics(schema, r.Semantics)
+	if err != nil {
+		return Feature{}, err
+	}
+	switch {
+	case !r.Mode.Valid():
+		return Feature{}, &FieldError{"/compatibility", ErrMode}
+	case len(r.Description) > maxText:
+		return Feature{}, &FieldError{"/description", ErrText}
+	case len(r.Tags) > maxTags:
+		return Feature{}, &FieldError{"/tags", ErrTags}
+	case r.Staged && r.Consented:
+		return Feature{}, &FieldError{"/staged", ErrStagedConsent}
+	}
+	for i, t := range r.Tags {
+		if !ValidName(t) {
+			return Feature{}, &FieldError{fmt.Sprintf("/tags/%d", i), ErrTags}
+		}
+	}
+	content, err := ContentOf(schema, semantics)
+	if err != nil {
+		return Feature{}, err
+	}
+	return Feature{
+		Tenant: r.Tenant, ID: r.ID, Schema: schema, Fingerprint: fingerprint, Consent: consent,
+		Semantics: semantics, Content: content, Description: r.Description, Tags: sorted(slices.Clone(r.Tags)), Mode: r.Mode, Staged: r.Staged,
+	}, nil
+}
+
+// ContentOf returns the identity of a version: the digest of the canonical form
+// of its schema and semantics together.
+func ContentOf(schema, semantics json.RawMessage) (artifact.Digest, error) {
+	if len(semantics) == 0 {
+		semantics = json.RawMessage("{}")
+	}
+	text, err := artifact.Canonical(struct {
+		Schema    json.RawMessage `json:"schema"`
+		Semantics json.RawMessage `json:"semantics"`
+	}{schema, semantics})
+	if err != nil {
+		return "", &FieldError{"/schema", ErrSchema}
+	}
+	return artifact.DigestOf(text), nil
+}
+
+// canonicalSemantics holds the semantics to the columns of the schema.
+func canonicalSemantics(schema, semantics json.RawMessage) (json.RawMessage, error) {
+	if len(semantics) == 0 {
+		return nil, nil
+	}
+	var doc struct {
+		Columns map[string]Semantics `json:"columns"`
+	}
+	var s struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if err := artifact.DecodeStrict(semantics, &doc); err != nil || json.Unmarshal(schema, &s) != nil {
+		return nil, &FieldError{"/semantics", ErrSemantics}
+	}
+	for name := range doc.Columns {
+		if _, ok := s.Properties[name]; !ok {
+			return nil, &FieldError{"/semantics", ErrSemantics}
+		}
+	}
+	canonical, err := artifact.Canonical(semantics)
+	if err != nil || len(canonical) > MaxSchema {
+		return nil, &FieldError{"/semantics", ErrSemantics}
+	}
+	return canonical, nil
 }
 
 // canonicalSchema makes equal schemas equal bytes, so that registering the

@@ -1,24 +1,11 @@
 package endpoint
 
 import (
-	"sync/atomic"
+	"math/bits"
+	"slices"
 
 	"github.com/atom-fabric/fabric/domain/policy"
 )
-
-// A Candidate is an endpoint that may answer, with the scores that do not
-// change between two snapshots.
-type Candidate struct {
-	Name       string
-	Region     string
-	Kind       string
-	CostMicros int64
-	Cost       float64 // score, see [CostScore]
-	Fabric     float64 // score, 0..100 as [0,1]
-	Hash       uint64  // of the name; breaks ties
-	Live       *Live
-	Unloaded   *atomic.Bool // its readiness check of the model says no; nil: not asked
-}
 
 // An Ask is one request for an endpoint.
 type Ask struct {
@@ -30,17 +17,13 @@ type Ask struct {
 	LimitMillis   float64 // latency that scores 0, above 0
 	Weights       policy.Weights
 	Random        uint64
-	Skip          *Live // tried already, or nil
-}
+	Among         *Set    // who may answer; nil: every candidate
+	Instead       *Set    // who may when nobody of Among does; nil: nobody
+	Skip          []*Live // tried already
+	Crowd         bool    // also those without room, to wait there
 
-// Scores are how good a candidate is in each respect: in [0,1], 1 is best.
-type Scores struct {
-	Latency  float64 `json:"latency"`  // 1 - expected latency / limit
-	Cost     float64 `json:"cost"`     // 1 - cost / dearest
-	Fabric   float64 `json:"fabric"`   // scorecard / 100
-	Locality float64 `json:"locality"` // 1 in the near region, else 0
-	Load     float64 `json:"load"`     // 1 / (1 + requests under way / 32)
-	Total    float64 `json:"total"`    // weighted mean
+	// Probe is set by a pick: the request is the one that probes the endpoint.
+	Probe bool
 }
 
 // Reasons for which a permitted candidate does not answer an ask.
@@ -48,28 +31,14 @@ const (
 	RuleReady  = "health/not-ready"
 	RuleLoaded = "health/model-not-ready"
 	RuleTried  = "health/tried-already"
+	RuleFull   = "health/full"
 	RuleRegion = "preferences/region"
 	RuleKind   = "preferences/kind"
 	RuleCost   = "preferences/max_cost_micros"
 )
 
-// halfLoad is how many requests under way halve the score of the load. With the
-// default weights this is also where a near endpoint spills over to a far one.
-const halfLoad = 32
-
-// band is how far below the best a total counts as equally good. Within it the
-// load is spread; beyond it a worse endpoint would be chosen for no reason.
-const band = 0.05
-
-// CostScore returns 1 for what costs nothing and 0 for the dearest.
-func CostScore(costMicros, dearest int64) float64 {
-	if dearest <= 0 {
-		return 1
-	}
-	return 1 - float64(costMicros)/float64(dearest)
-}
-
 // Refuses returns the rule by which the candidate does not fit the ask, or "".
+// [Ask.Among] is for whoever made it to explain.
 func (a *Ask) Refuses(c *Candidate) string {
 	switch {
 	case a.Only != "" && c.Region != a.Only:
@@ -78,120 +47,169 @@ func (a *Ask) Refuses(c *Candidate) string {
 		return RuleKind
 	case a.MaxCostMicros > 0 && c.CostMicros > a.MaxCostMicros:
 		return RuleCost
-	case c.Live == a.Skip:
+	case len(a.Skip) > 0 && slices.Contains(a.Skip, c.Live):
 		return RuleTried
 	case !c.Live.Ready():
 		return RuleReady
 	case c.Unloaded != nil && c.Unloaded.Load():
 		return RuleLoaded
+	case !a.Crowd && !c.Live.Room():
+		return RuleFull
 	}
 	return ""
 }
 
-// Score returns the scores of a candidate for the ask. What is under way at an
-// endpoint is latency to come, so the load has the weight of the latency.
-func (a *Ask) Score(c *Candidate) Scores {
-	s := Scores{Cost: c.Cost, Fabric: c.Fabric, Load: 1 / (1 + float64(max(c.Live.InFlight(), 0))/halfLoad)}
-	s.Latency = max(0, 1-c.Live.Latency(a.Now)/a.LimitMillis)
-	if c.Region == a.Near {
-		s.Locality = 1
+// filter leaves in w.mask who fits what the ask says of itself.
+func (p *Pool) filter(ask *Ask, w *Work) bool {
+	from := &p.all
+	if ask.Among != nil {
+		from = ask.Among
 	}
-	w := &a.Weights
-	sum := 2*w.Latency + w.Cost + w.Fabric + w.Locality
-	if sum == 0 {
-		return s
+	copy(w.mask, from.words)
+	if ask.Only != "" && !narrow(w.mask, p.regions, ask.Only) || ask.Kind != "" && !narrow(w.mask, p.kinds, ask.Kind) {
+		return false
 	}
-	s.Total = (float64(w.Latency)*(s.Latency+s.Load) + float64(w.Cost)*s.Cost +
-		float64(w.Fabric)*s.Fabric + float64(w.Locality)*s.Locality) / float64(sum)
-	return s
+	if len(ask.Skip) > 0 {
+		for i := range p.slots {
+			if slices.Contains(ask.Skip, p.slots[i].live) {
+				w.mask[i/64] &^= 1 << (i % 64)
+			}
+		}
+	}
+	return true
+}
+
+// narrow takes out whoever is not of that name, and returns false if nobody is.
+func narrow(mask []uint64, list []named, name string) bool {
+	at := find(list, name)
+	if at < 0 {
+		return false
+	}
+	for i, word := range list[at].set.words {
+		mask[i] &= word
+	}
+	return true
+}
+
+// Pick is [Pool.Choose] with what an ask only prefers: a region, if somebody
+// there takes requests now, else anybody of Among, else of Instead; and when
+// nobody at all does, the first of these that is set aside.
+func (p *Pool) Pick(ask *Ask, w *Work) int {
+	among, only := ask.Among, ask.Only
+	first := -1
+	for _, who := range [...]struct {
+		set  *Set
+		only string
+		skip bool
+	}{{among, only, false}, {among, "", only == ""}, {ask.Instead, only, ask.Instead == nil}, {ask.Instead, "", ask.Instead == nil || only == ""}} {
+		if who.skip {
+			continue
+		}
+		ask.Among, ask.Only = who.set, who.only
+		i := p.Choose(ask, w)
+		if i >= 0 && first < 0 {
+			first = i
+		}
+		if i >= 0 && (ask.Probe || !p.slots[i].live.Ejected(ask.Now)) {
+			first = i
+			break
+		}
+	}
+	ask.Among, ask.Only = among, only
+	return first
 }
 
 // Choose returns the index of the candidate that answers, or -1 when none
-// fits. totals is working memory of at least len(candidates).
+// fits. It allocates nothing once w has seen a pool of this size.
 //
-// Of those that fit and are not set aside, the ones whose total is within 0.05
+// Of those that fit and take requests now, the ones whose total is within 0.05
 // of the best are equally good; of two of them, drawn by chance, the one with
-// the better total answers, and of equal ones the hash decides. Always taking
-// the best would send every router's load to one endpoint at once. If all that
-// fit are set aside, the one that is free first answers: an ejection ranks, it
-// never leaves nobody.
-func Choose(candidates []Candidate, ask *Ask, totals []float64) int {
-	const unfit = -1
-	best, fit := unfit, 0.0
-	soonest := -1
-	for i := range candidates {
-		c := &candidates[i]
-		totals[i] = unfit
-		if ask.Refuses(c) != "" {
-			continue
-		}
-		if c.Live.Ejected(ask.Now) {
-			if soonest < 0 || c.Live.Until() < candidates[soonest].Live.Until() {
-				soonest = i
+// the better total answers, and of equal ones a hash decides. Always taking
+// the best would send every router's load to one endpoint at once. One ask in a
+// hundred takes any that would be as good if it were as quick.
+//
+// One that is due for a probe, if no other request has it, answers at once: the
+// request is hedged. If more are set aside than [MayEject] allows they take part
+// with the latency that their failures gave them. If nobody takes requests now
+// the one that is free first answers: an ejection ranks, it never leaves nobody.
+func (p *Pool) Choose(ask *Ask, w *Work) int {
+	w.fit(len(p.slots))
+	if len(p.slots) == 0 || !p.filter(ask, w) {
+		return -1
+	}
+	score := p.scorer(ask)
+	best := ranked{total: -1, index: -1}
+	spare, fits, open := -1, 0, 0
+	for at, word := range w.mask {
+		for ; word != 0; word &= word - 1 {
+			i := at*64 + bits.TrailingZeros64(word)
+			c := &p.slots[i]
+			l := c.live
+			if l.unready.Load() || c.unloaded != nil && c.unloaded.Load() || ask.MaxCostMicros > 0 && c.micros > ask.MaxCostMicros {
+				continue
 			}
-			continue
+			inflight := l.inflight.Load()
+			if limit := l.limit.Load(); limit != 0 && !ask.Crowd && (l.queued.Load() != 0 || inflight >= int64(limit)) {
+				continue
+			}
+			fits++
+			if l.gate.Load() != 0 || c.thin {
+				switch p.standing(ask, i) {
+				case Due:
+					if l.Claim(ask.Now) {
+						ask.Probe = true
+						return i
+					}
+					fallthrough
+				case Aside:
+					w.away = append(w.away, int32(i))
+					spare = p.sooner(spare, i)
+					continue
+				case Cold:
+					spare = p.sooner(spare, i)
+					continue
+				}
+			}
+			r := ranked{score.fixed(c) + score.moving(l.latency.Load(), inflight), int32(i)}
+			w.open[open] = r
+			open++
+			if r.total > best.total {
+				best = r
+			}
 		}
-		totals[i] = ask.Score(c).Total
-		if best == unfit || totals[i] > fit {
-			best, fit = i, totals[i]
+	}
+	w.open = w.open[:open]
+	if best.index < 0 {
+		return spare
+	}
+	if len(w.away) > MayEject(fits) {
+		for _, i := range w.away {
+			l := p.slots[i].live
+			r := ranked{score.fixed(&p.slots[i]) + score.moving(l.latency.Load(), l.inflight.Load()), i}
+			w.open = append(w.open, r)
+			if r.total > best.total {
+				best = r
+			}
 		}
 	}
-	if best == unfit {
-		return soonest
-	}
-	near := 0
-	for i := range candidates {
-		if totals[i] >= fit-band && totals[i] != unfit {
-			near++
-		}
-	}
-	if near == 1 {
-		return best
-	}
-	return duel(candidates, ask, totals, fit-band, near)
+	return p.pick(ask, &score, w, best)
 }
 
-// duel draws two different ones of the near candidates and returns the better.
-func duel(candidates []Candidate, ask *Ask, totals []float64, floor float64, near int) int {
-	first := int(uint32(ask.Random) % uint32(near))
-	second := (first + 1 + int(uint32(ask.Random>>32)%uint32(near-1))) % near
-	a, b, seen := -1, -1, 0
-	for i := range candidates {
-		if totals[i] < 0 || totals[i] < floor {
-			continue
-		}
-		switch seen {
-		case first:
-			a = i
-		case second:
-			b = i
-		}
-		seen++
+// standing is [Live.Standing], and Cold for an ask that passes the candidate's
+// region over: such a region gets no more than its share.
+func (p *Pool) standing(ask *Ask, i int) Standing {
+	c := &p.candidates[i]
+	s := c.Live.Standing(ask.Now, mix(c.Hash^ask.Random))
+	if s == Open && c.Thin > 0 && float64(mix(Hash(c.Region)^ask.Random)>>11)/(1<<53) < c.Thin {
+		return Cold
 	}
-	switch {
-	case totals[a] > totals[b]:
-		return a
-	case totals[b] > totals[a]:
-		return b
-	case mix(candidates[a].Hash^ask.Random) < mix(candidates[b].Hash^ask.Random):
+	return s
+}
+
+// sooner returns the one of two that is free first.
+func (p *Pool) sooner(a, b int) int {
+	if a >= 0 && p.candidates[a].Live.Until() <= p.candidates[b].Live.Until() {
 		return a
 	}
 	return b
-}
-
-// Hash returns the 64-bit FNV-1a of a name. Source: draft-eastlake-fnv.
-func Hash(name string) uint64 {
-	h := uint64(14695981039346656037)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * 1099511628211
-	}
-	return h
-}
-
-// mix scatters the bits. Source: the finaliser of SplitMix64 (Steele et al.,
-// OOPSLA 2014).
-func mix(x uint64) uint64 {
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -39,6 +38,10 @@ func fail(l *endpoint.Live, now int64, times int) (ejected bool) {
 	return ejected
 }
 
+func choose(candidates []endpoint.Candidate, ask *endpoint.Ask) int {
+	return endpoint.NewPool(candidates).Choose(ask, &endpoint.Work{})
+}
+
 func TestChoose(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -64,9 +67,9 @@ func TestChoose(t *testing.T) {
 		}, "eu"},
 		{"stays after two failures", endpoint.Ask{Near: "us", Now: ms}, func(c []endpoint.Candidate) { fail(c[1].Live, ms, 2) }, "us"},
 		{"uses the one that is free first when all are set aside", endpoint.Ask{Near: "us", Now: ms}, func(c []endpoint.Candidate) {
-			fail(c[0].Live, ms, 4)
-			fail(c[1].Live, ms, 5)
-			fail(c[2].Live, ms, 3)
+			fail(c[0].Live, 1, 3)
+			fail(c[1].Live, 2, 3)
+			fail(c[2].Live, 0, 3)
 		}, "apac"},
 		{"has nobody when none is ready", endpoint.Ask{Near: "us"}, func(c []endpoint.Candidate) {
 			for i := range c {
@@ -115,11 +118,11 @@ func TestChoose(t *testing.T) {
 				ask.Weights = even
 			}
 			if tt.name == "skips the one that was tried" {
-				ask.Skip = candidates[1].Live
+				ask.Skip = []*endpoint.Live{candidates[1].Live}
 			}
 			for ask.Random = range uint64(50) {
 				got := ""
-				if i := endpoint.Choose(candidates, &ask, make([]float64, 3)); i >= 0 {
+				if i := choose(candidates, &ask); i >= 0 {
 					got = candidates[i].Region
 				}
 				require.Equal(t, tt.want, got)
@@ -160,7 +163,7 @@ func TestScoresAreInRangeAndAPickFits(t *testing.T) {
 				fit++
 			}
 		}
-		picked := endpoint.Choose(candidates, &ask, make([]float64, len(candidates)))
+		picked := choose(candidates, &ask)
 		if (picked >= 0) != (fit > 0) {
 			t.Fatalf("picked %d of %d that fit", picked, fit)
 		}
@@ -182,10 +185,10 @@ func TestLoadSpreadsOverEquals(t *testing.T) {
 	for router := range 20 {
 		random := rand.New(rand.NewPCG(uint64(router), 1))
 		candidates := fleet(regions...)
-		totals := make([]float64, len(candidates))
+		pool, work := endpoint.NewPool(candidates), &endpoint.Work{}
 		for n := range int64(each) {
 			ask := endpoint.Ask{Now: n * ms, Near: "eu", LimitMillis: 1000, Weights: even, Random: random.Uint64()}
-			i := endpoint.Choose(candidates, &ask, totals)
+			i := pool.Choose(&ask, work)
 			counts[candidates[i].Name]++
 			candidates[i].Live.Begin()
 			candidates[i].Live.End(n*ms, 10*ms, true, 0, 0)
@@ -199,89 +202,19 @@ func TestLoadSpreadsOverEquals(t *testing.T) {
 	require.LessOrEqual(t, float64(fullest), 1.3*20*each/50)
 }
 
-func TestEjectionDoublesToItsBoundAndEndsWithASuccess(t *testing.T) {
-	var l endpoint.Live
-	require.False(t, fail(&l, 0, 2))
-	now := int64(0)
-	// 250 ms x 2^k up to 8 s.
-	for _, want := range []int64{250, 500, 1000, 2000, 4000, 8000, 8000} {
-		require.True(t, fail(&l, now, 1))
-		require.True(t, l.Ejected(now+want*ms-1), want)
-		require.False(t, l.Ejected(now+want*ms), want)
-		now += want * ms
-	}
-	l.Begin()
-	require.False(t, l.End(now, ms, true, 0, 0))
-	require.False(t, fail(&l, now, 2), "a success wipes the slate")
-	require.True(t, fail(&l, now, 1))
-	require.False(t, l.Ejected(now+250*ms))
-
-	var jittered endpoint.Live
-	for range 3 {
-		jittered.Begin()
-		jittered.End(0, ms, false, ms, 0.8)
-	}
-	require.True(t, jittered.Ejected(299*ms), "250 ms and a fifth")
-	require.False(t, jittered.Ejected(300*ms))
-}
-
-func TestLatencyTakesPeaksAtOnceAndForgetsSlowly(t *testing.T) {
-	var l endpoint.Live
-	require.Zero(t, l.Latency(0))
-	sample := func(at, took int64) {
-		l.Begin()
-		l.End(at*ms, took*ms, true, 0, 0)
-	}
-	sample(0, 10)
-	require.InDelta(t, 10, l.Latency(0), 1e-3)
-	sample(1, 100)
-	require.InDelta(t, 100, l.Latency(ms), 1e-3)
-	// 10 s later: w = e^-1, so 100·e^-1 + 10·(1 - e^-1) = 43.109.
-	sample(10_001, 10)
-	require.InDelta(t, 43.109, l.Latency(10_001*ms), 1e-2)
-	// Nothing heard for another 10 s: half of it.
-	require.InDelta(t, 43.109/2, l.Latency(20_001*ms), 1e-2)
-	require.InDelta(t, 43.109, l.Latency(9_000*ms), 1e-2, "an instant before the sample is now")
-
-	fail(&l, 20_002*ms, 1)
-	l.Begin()
-	l.End(20_003*ms, ms, false, 250*ms, 0)
-	require.InDelta(t, 250, l.Latency(20_003*ms), 1e-3, "a fast failure costs the penalty")
-}
-
-func TestLiveUnderManyGoroutines(t *testing.T) {
-	var l endpoint.Live
-	var group sync.WaitGroup
-	for g := range 8 {
-		group.Go(func() {
-			for n := range int64(1000) {
-				l.Begin()
-				if n%7 == 0 {
-					l.Cancel()
-					continue
-				}
-				l.End(n*ms, int64(g+1)*ms, n%5 != 0, 9*ms, 0.5)
-			}
-		})
-	}
-	group.Wait()
-	require.Zero(t, l.InFlight())
-	require.InDelta(t, 5, l.Latency(999*ms), 4.5)
-}
-
 func BenchmarkChoose(b *testing.B) {
 	for _, n := range []int{3, 50, 500} {
 		regions := make([]string, n)
 		for i := range regions {
 			regions[i] = []string{"eu", "us", "apac"}[i%3]
 		}
-		candidates, totals := fleet(regions...), make([]float64, n)
+		pool, work := endpoint.NewPool(fleet(regions...)), &endpoint.Work{}
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			ask := endpoint.Ask{Near: "eu", LimitMillis: 1000, Weights: even}
 			for ask.Random = 0; b.Loop(); ask.Random += 0x9e3779b97f4a7c15 {
 				ask.Now += 1000
-				if endpoint.Choose(candidates, &ask, totals) < 0 {
+				if pool.Choose(&ask, work) < 0 {
 					b.Fatal("none")
 				}
 			}

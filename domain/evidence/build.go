@@ -18,8 +18,10 @@ type Material struct {
 	Manifest  []byte         // of the package
 	Package   []byte         // bundle over it
 	Card      []byte         // absent where the package has none
+	Scorecard []byte         // that counted, see [Judged]; absent where none was kept
 	Rounds    map[int][]byte // bundle of each round, by number
 	Serving   routing.Signed
+	Rollout   []byte            // canary.Record; absent where everybody got it at once
 	Request   *approval.Request // absent when nobody had to approve
 	Votes     [][]byte          // bundles of those that counted, in their order
 	Delegated [][]byte          // bundles by which some of them stood in
@@ -51,6 +53,12 @@ func (m Material) Build() (Pack, error) {
 	}
 	if m.Card != nil {
 		p[cardFile] = m.Card
+	}
+	if m.Scorecard != nil {
+		p[scorecardFile] = m.Scorecard
+	}
+	if m.Rollout != nil {
+		p[rolloutFile] = m.Rollout
 	}
 	for number := 0; number <= chain.Package.Round; number++ {
 		bundle, ok := m.Rounds[number]

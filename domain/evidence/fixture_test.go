@@ -14,6 +14,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/promotion"
@@ -37,6 +38,7 @@ type world struct {
 	Material
 	pending []audit.Leaf
 
+	turn func(*canary.Record) // what becomes of a rollout's record before it is kept
 	plan promotion.Plan
 	pkg  provenance.Package
 	req  approval.Request
@@ -158,6 +160,9 @@ func (w *world) version() {
 	require.NoError(w.t, err)
 	w.Package, _ = w.sign(w.fabric, artifact.PredicateModelPackage, artifact.DigestOf(w.Manifest), w.pkg)
 	w.note("model.registered", "model/owner/tumour/2", artifact.DigestOf(w.Manifest), "")
+	w.Scorecard = []byte(`{"status":"PASS","score":93}`)
+	w.note(judgedKind, "model/owner/tumour/2", digest(`{"status":"FAIL"}`), "") // an earlier one
+	w.note(judgedKind, "model/owner/tumour/2", artifact.DigestOf(w.Scorecard), "")
 }
 
 // decision is the plan, and who is to decide on it.
@@ -218,6 +223,9 @@ func (w *world) served() {
 	about := artifact.DigestOf(w.Serving.Snapshot)
 	w.Serving.Bundle, _ = w.sign(w.fabric, artifact.PredicateSnapshot, about, map[string]int64{"version": 9})
 	w.note("snapshot.published", "snapshot/9", about, "")
+	if w.plan.Canary != nil {
+		w.climbed()
+	}
 	w.note("promotion.applied", "promotion/"+w.Promotion, artifact.DigestOf(w.Plan), "")
 }
 

@@ -49,8 +49,10 @@ const (
 	manifestFile   = "package/manifest.json"
 	packageFile    = "package/statement.bundle.json"
 	cardFile       = "package/card.json"
+	scorecardFile  = "package/scorecard.json"
 	snapshotFile   = "serving/snapshot.json"
 	servingFile    = "serving/statement.bundle.json"
+	rolloutFile    = "canary/record.json"
 	requestFile    = "approvals/request.json"
 	checkpointFile = "audit/checkpoint"
 	leavesFile     = "audit/leaves.json"
@@ -68,7 +70,7 @@ func voteFile(i int) string       { return fmt.Sprintf("approvals/votes/%03d.bun
 // before the broken one.
 func (p Pack) Verify(t Trust) (Chain, error) {
 	w := &walker{Pack: p, trust: t, seen: map[string]bool{}, policies: map[string]artifact.Digest{}}
-	for _, step := range []func() error{w.log, w.promotion, w.model, w.rounds, w.consents, w.serving, w.approvals, w.shown, w.cards} {
+	for _, step := range []func() error{w.log, w.promotion, w.model, w.judged, w.rounds, w.consents, w.serving, w.rollout, w.approvals, w.shown, w.cards} {
 		if err := step(); err != nil {
 			return w.chain, err
 		}

@@ -28,10 +28,10 @@ func TestVerify(t *testing.T) {
 	for _, l := range chain.Links {
 		what = append(what, l.What)
 	}
-	require.Equal(t, []string{"audit log", "promotion", "rollback target", "model", "training", "privacy", "feature", "feature", "serving", "policy",
+	require.Equal(t, []string{"audit log", "promotion", "rollback target", "model", "scorecard", "training", "privacy", "feature", "feature", "serving", "policy",
 		"approval", "approval", "shown", "shown", "shown", "model card"}, what)
-	require.Contains(t, chain.Links[5].Which, "2 rounds of discrete_gaussian noise per example")
-	require.Contains(t, chain.Links[10].Which, "ann as owner: approve")
+	require.Contains(t, chain.Links[6].Which, "2 rounds of discrete_gaussian noise per example")
+	require.Contains(t, chain.Links[11].Which, "ann as owner: approve")
 	require.Contains(t, string(p[readmeFile]), "93.00 % of 100 held-out rows")
 }
 
@@ -99,6 +99,18 @@ func TestVerifyRefuses(t *testing.T) {
 		},
 		"an exhibit that nobody has": {
 			before: func(w *world) { w.plan.Version.Bundle = digest("elsewhere") }, want: ErrChain, says: "bundle over the package",
+		},
+		"no scorecard": {after: without(scorecardFile), want: ErrChain, says: "scorecard.json"},
+		"another scorecard": {
+			after: func(_ *world, p Pack) { p[scorecardFile] = []byte(`{"status":"PASS"}`) }, want: ErrChain, says: "not the scorecard of the log",
+		},
+		"an earlier scorecard": {
+			before: func(w *world) { w.Scorecard = []byte(`{"status":"FAIL"}`) }, want: ErrChain, says: "not the scorecard of the log",
+		},
+		"a scorecard that the log knows nothing of": {
+			before: func(w *world) {
+				w.pending = slices.DeleteFunc(w.pending, func(l audit.Leaf) bool { return l.Kind == judgedKind })
+			}, want: ErrChain, says: "nothing stands for package/scorecard.json",
 		},
 		"other weights than were trained": {
 			before: func(w *world) { w.plan.Version.Weights = digest("weights1") }, want: ErrChain, says: "other weights",

@@ -9,6 +9,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
 	"github.com/atom-fabric/fabric/domain/kernel"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/ring"
 	"github.com/atom-fabric/fabric/domain/round"
 )
@@ -17,6 +18,7 @@ import (
 type Sum struct {
 	Tensors artifact.Tensors // F64: sum of weight times update
 	Metrics round.Metrics
+	Counts  []int64 // what a round that evaluates counted for the run's measurement
 	Weight  int64   // sum of the weights, in thousandths
 	Within  float64 // what [Form.Within] says
 }
@@ -52,6 +54,12 @@ func (f Form) Head(sum Pieces, survivors int) (Sum, error) {
 	least, most := f.weights()
 	if n := int64(survivors); n < 1 || !s.Metrics.Possible() || s.Weight < n*least || s.Weight > n*most {
 		return Sum{}, ErrVector
+	}
+	if f.kind == round.Evaluate && f.params.Measurement.On() {
+		s.Counts = slices.Clone(head[counts:])
+		if !measure.Possible(f.params.Measurement, s.Counts, s.Metrics.Evaluated) {
+			return Sum{}, ErrVector
+		}
 	}
 	if f.kind != round.Statistics {
 		return s, nil

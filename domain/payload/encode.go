@@ -16,6 +16,7 @@ type Input struct {
 	Tensors     artifact.Tensors // of the round, by ascending name; none in one that evaluates
 	Values      Values           // the coordinates of a train round that are not in memory, in the place of Tensors
 	Metrics     round.Metrics
+	Counts      []int64 // of a round that evaluates, as long as the run's measurement
 	Within      bool    // the update was no longer than the norm that it is clipped to; of a round whose norm adapts
 	Staleness   int     // of a buffered round: steps that the server took since the weights that the update started from
 	RosterSites int     // that the noise is shared by: the roster's, not the cohort's
@@ -212,7 +213,14 @@ func (f Form) head(in Input) ([]int64, error) {
 	head[countCorrect] = in.Metrics.Correct
 	head[countLoss] = min(in.Metrics.LossMicros, ring.MaxCount)
 	head[countWeight] = weight
-	if f.kind != round.Statistics {
+	switch {
+	case f.kind == round.Evaluate:
+		if len(in.Counts) != f.Layout.Counts-counts {
+			return nil, fmt.Errorf("%w: %d counts, not %d", ErrShape, len(in.Counts), f.Layout.Counts-counts)
+		}
+		copy(head[counts:], in.Counts)
+		return head, nil
+	case f.kind != round.Statistics:
 		return head, nil
 	}
 	at := counts

@@ -68,6 +68,9 @@ func For(m round.Manifest, manifest artifact.Digest, group string) (Form, error)
 	}
 	bits := ring.Bits(m.Params.Secure.Ring)
 	f.Layout = ring.Layout{Bits: bits, Counts: counts}
+	if m.Kind == round.Evaluate {
+		f.Layout.Counts += m.Params.Measurement.Len()
+	}
 	if m.Kind == round.Statistics {
 		f.Layout.Counts += wideCounts * f.elements()
 	} else if f.elements() > 0 {

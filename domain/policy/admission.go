@@ -17,6 +17,17 @@ type Admission struct {
 	Production bool           `json:"production"`
 	Signing    bool           `json:"signing"`    // a signing key was given, not generated
 	Simulation bool           `json:"simulation"` // the caller is a simulated one
+
+	Demands Demands `json:"demands"` // what the limits of the policy bound
+}
+
+// Demands are what a run asks for that a policy may bound. A zero is unknown or
+// none: a run without privacy has no epsilon and no norm.
+type Demands struct {
+	EpsilonMilli    int64 `json:"epsilonMilli"`
+	ClipMilli       int64 `json:"clipMilli"`
+	DeadlineSeconds int   `json:"deadlineSeconds"`
+	Retries         int   `json:"retries"`
 }
 
 // A Consent is what a tenant allows with one of its features.

@@ -16,6 +16,12 @@ type Document struct {
 	Threshold int     `json:"threshold"` // risk from which an action needs approvers, 0..100
 
 	Approvals *approval.Rules `json:"approvals,omitempty"` // of ballots; absent: approval.DefaultRules
+
+	Limits     *Limits   `json:"limits,omitempty"`     // of training runs; absent: none
+	Shares     []Share   `json:"shares,omitempty"`     // of regions, in their order; absent: every region has all of its weight
+	Leeway     int       `json:"leeway,omitempty"`     // thousandths of the weights that a caller may give as it likes; they only order what is permitted
+	Quotas     []Quota   `json:"quotas,omitempty"`     // of tenants' calls; absent: none
+	RollbackOf *Rollback `json:"rollbackOf,omitempty"` // of a document that brings an earlier one back
 }
 
 // Balloting returns the rules of ballots under the document.
@@ -33,6 +39,8 @@ type Rule struct {
 	Model   string   `json:"model"`
 	Regions []string `json:"regions"` // permitted; empty: none
 	Kinds   []string `json:"kinds"`   // "neural", "quantum"
+
+	Purposes []string `json:"purposes,omitempty"` // for which; absent: any, and calls that name none
 }
 
 // Weights are relative, in thousandths; each is 0..1000 and one is above 0.

@@ -41,7 +41,7 @@ func (d Document) Rule(tenant, model string) (Rule, bool) {
 // by a kind of runtime.
 func (d Document) Permits(tenant, model, region, kind string) bool {
 	r, ok := d.Rule(tenant, model)
-	return ok && r.Permits(region, kind)
+	return ok && r.Permits(region, kind) && d.Open(region)
 }
 
 // Matches says whether the rule decides for a tenant and a model.

@@ -66,13 +66,22 @@ func (d Document) Validate() error {
 	if err := d.Weights.validate(); err != nil {
 		return err
 	}
+	if d.Leeway < 0 || d.Leeway > 1000 {
+		return &DocumentError{"/leeway", ErrLeeway}
+	}
 	if d.Threshold < 0 || d.Threshold > 100 {
 		return &DocumentError{"/threshold", ErrThreshold}
 	}
 	if err := d.Balloting().Check(); err != nil {
 		return &DocumentError{"/approvals", err}
 	}
-	return nil
+	if err := d.validateLimits(); err != nil {
+		return err
+	}
+	if err := d.validateQuotas(); err != nil {
+		return err
+	}
+	return d.validateRollback()
 }
 
 func (r Rule) validate(at string) error {
@@ -92,7 +101,7 @@ func (r Rule) validate(at string) error {
 			return &DocumentError{fmt.Sprintf("%s/kinds/%d", at, j), ErrKind}
 		}
 	}
-	return nil
+	return r.validatePurposes(at)
 }
 
 func (w Weights) validate() error {

@@ -1,12 +1,16 @@
 package promotion
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/policy"
 )
 
@@ -41,6 +45,9 @@ var (
 	ErrNoChange    = errors.New("it changes nothing")
 	ErrSimulated   = errors.New("a simulated caller may not change production")
 	ErrRevision    = errors.New("the revision must be the one after that in force")
+	ErrBaseline    = errors.New("a canary is compared with what serves, and in some of the regions nothing does; leave it out there")
+	ErrWayBack     = errors.New("a way back goes at once: a canary would keep what is to go")
+	ErrUnproven    = errors.New("its scorecard does not pass in a critical dimension")
 )
 
 // A Desire is what is to be brought about. One of Version, Policy and Tuning is
@@ -52,7 +59,11 @@ type Desire struct {
 	Environment string
 	Regions     []string
 	Version     *Version
+	Canary      *canary.Design // absent: everybody at once
+	AtOnce      bool           // which was asked for in so many words
 	Policy      *policy.Document
+	Guard       *Guard          // of a policy; absent: nothing is watched between regions
+	Proposal    artifact.Digest // that a policy came from
 	Tuning      *Tuning
 	Simulated   bool
 }
@@ -66,6 +77,9 @@ type World struct {
 	Evaluated int64           // held-out rows that the version was measured on
 	Drilled   bool            // a rollback succeeded within the last 30 days
 	Served    bool            // the version has served this environment before
+	// Answers are those of the model and environment of late, by region: what of
+	// its traffic a region has. Without any, all regions count the same.
+	Answers map[string]int64
 }
 
 // NewPlan returns the plan that brings the desire about, with its diff and its
@@ -92,7 +106,7 @@ func NewPlan(d Desire, w World) (Plan, error) {
 		Observed:    w.Observed,
 		Simulated:   d.Simulated,
 	}
-	f := Factors{Environ: environ, Reach: share(len(regions), len(w.Regions)), Reversal: ReversalUndrilled, Loosens: true}
+	f := Factors{Environ: environ, Reach: w.reach(regions), Reversal: ReversalUndrilled, Loosens: true}
 	if w.Drilled {
 		f.Reversal = ReversalDrilled
 	}
@@ -128,10 +142,84 @@ func (p *Plan) promote(d Desire, w World, f *Factors) error {
 		From: before,
 		To:   fmt.Sprintf("version %d (%s)", v.Number, v.Package.Short()),
 	}}
+	if err := p.stage(d, w); err != nil {
+		return err
+	}
 	f.Class = ClassModel
 	f.Uncertain = 1 - min(1, float64(w.Evaluated)/RowsRequired)
 	f.Loosens = !w.Served
 	return nil
+}
+
+// stage puts the canary into the plan. What is fixed there before the first
+// answer is what approvers agree to.
+func (p *Plan) stage(d Desire, w World) error {
+	if d.Canary == nil {
+		if d.AtOnce && d.Environment == Production && w.Observed.Champion > 0 && !w.Served {
+			p.Diff = append(p.Diff, Change{What: "canary", From: "the default", To: "none: everybody gets it at once"})
+		}
+		return nil
+	}
+	if err := d.Canary.Validate(len(p.Regions)); err != nil {
+		return err
+	}
+	switch {
+	case w.Served:
+		return ErrWayBack
+	case len(w.Observed.Served) != len(p.Regions) || slices.Contains(w.Observed.Served, 0) || slices.Contains(w.Observed.Served, p.Version.Number):
+		return ErrBaseline
+	}
+	design := *d.Canary
+	p.Canary = &design
+	var shares []string
+	for _, s := range design.SharesBP {
+		shares = append(shares, strconv.FormatFloat(float64(s)/100, 'f', -1, 64))
+	}
+	p.Diff = append(p.Diff, Change{
+		What: "canary, region by region", From: "-",
+		To: fmt.Sprintf("%s %%, %s; %d answers on either side and %d s before each step is over", strings.Join(shares, ", "), margins(design), design.Required, design.BakeSeconds),
+	})
+	return nil
+}
+
+// margins returns what a canary may be worse by, for people.
+func margins(d canary.Design) string {
+	var all []string
+	for _, g := range d.Guardrails {
+		unit := "percentage points"
+		if g.Scale == canary.Relative {
+			unit = "% of the baseline"
+		}
+		all = append(all, fmt.Sprintf("%s up by no more than %s %s", g.Metric, strconv.FormatFloat(float64(g.MarginBP)/100, 'f', -1, 64), unit))
+	}
+	return strings.Join(all, " and ")
+}
+
+// reach is the share of all answers that the regions give. Where nobody has
+// asked yet, one region is as much as another; and a region of little traffic
+// never makes a plan look smaller than its share of the regions, because it may
+// not stay so: of both shares the larger one counts.
+func (w World) reach(regions []string) float64 {
+	even := share(len(regions), len(w.Regions))
+	var part, all int64
+	for _, r := range w.Regions {
+		all += w.Answers[r]
+		if slices.Contains(regions, r) {
+			part += w.Answers[r]
+		}
+	}
+	if all == 0 {
+		return even
+	}
+	return max(even, float64(part)/float64(all))
+}
+
+// Quietest returns the regions by rising traffic, those of equal traffic in
+// their order: where a rollout begins, it reaches the least.
+func (w World) Quietest(regions []string) []string {
+	sorted := slices.Clone(regions)
+	slices.SortStableFunc(sorted, func(a, b string) int { return cmp.Compare(w.Answers[a], w.Answers[b]) })
+	return sorted
 }
 
 func (p *Plan) govern(d Desire, w World, f *Factors) error {
@@ -148,6 +236,15 @@ func (p *Plan) govern(d Desire, w World, f *Factors) error {
 	for _, c := range diff {
 		p.Diff = append(p.Diff, Change(c))
 	}
+	p.Proposal = d.Proposal
+	if d.Guard != nil {
+		if err := d.Guard.Check(); err != nil {
+			return err
+		}
+		guard := *d.Guard
+		p.Guard = &guard
+		p.Diff = append(p.Diff, Change{What: "watched, region by region", From: "-", To: guard.String()})
+	}
 	raw, err := d.Policy.Encode()
 	if err != nil {
 		return err
@@ -157,7 +254,9 @@ func (p *Plan) govern(d Desire, w World, f *Factors) error {
 
 	why, loosens := policy.Loosens(w.Policy, *d.Policy)
 	f.Class, f.Loosens = ClassModel, loosens
-	if !slices.EqualFunc(w.Policy.Rules, d.Policy.Rules, policy.Rule.Equal) {
+	if w.Policy.Bounds().MaxEpsilonMilli != d.Policy.Bounds().MaxEpsilonMilli || w.Policy.Bounds().MaxClipMilli != d.Policy.Bounds().MaxClipMilli {
+		f.Class = ClassPrivacy
+	} else if !slices.EqualFunc(w.Policy.Rules, d.Policy.Rules, policy.Rule.Equal) {
 		f.Class = ClassAccess
 	}
 	if loosens {

@@ -19,6 +19,10 @@ func Observe(kind, tenant, model, environment string, regions []string, s routin
 	switch kind {
 	case KindPromotion:
 		o.Champion, o.Package = s.Champion(tenant, model, environment, regions)
+		for _, r := range regions {
+			serves, _ := s.Champion(tenant, model, environment, []string{r})
+			o.Served = append(o.Served, serves)
+		}
 	case KindPolicy:
 		for _, r := range s.Regions {
 			o.Policy = max(o.Policy, r.Policy)
@@ -51,6 +55,29 @@ func (p Plan) Holds(s routing.Snapshot) error {
 		}
 	}
 	return Stale(p.Observed, now)
+}
+
+// Climbs returns nil while a rollout may take its next step: every region
+// serves what the plan observed there, or the plan's own version already. Where
+// the rollout is on its way, the canary is the plan's.
+// Errors: [*StaleError]; [ErrKind] for a plan without a rollout.
+func (p Plan) Climbs(s routing.Snapshot) error {
+	if p.Kind != KindPromotion || p.Version == nil || p.Canary == nil || len(p.Observed.Served) != len(p.Regions) {
+		return ErrKind
+	}
+	if s.Version < p.Observed.Snapshot {
+		return &StaleError{"the snapshot", fmt.Sprint(p.Observed.Snapshot), fmt.Sprint(s.Version)}
+	}
+	for i, region := range p.Regions {
+		serves, _ := s.Champion(p.Tenant, p.ModelID, p.Environment, []string{region})
+		if was := p.Observed.Served[i]; serves != was && serves != p.Version.Number {
+			return &StaleError{"the version that serves " + region, fmt.Sprint(was), fmt.Sprint(serves)}
+		}
+	}
+	if c, ok := s.Challenger(p.Tenant, p.ModelID, p.Environment); ok && c.Lineage != p.Canary.Lineage {
+		return &StaleError{"the canary", p.Canary.Lineage, c.Lineage}
+	}
+	return nil
 }
 
 // Document returns the policy that the plan sets, with the digest of its

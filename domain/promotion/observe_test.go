@@ -45,7 +45,7 @@ func TestAPlanHoldsWhileWhatItSawIsSo(t *testing.T) {
 	promote.Observed = promotion.Observe(promote.Kind, "t", "m", "production", promote.Regions, served)
 	rule := promotion.Plan{Kind: promotion.KindPolicy, Tenant: "t", Environment: "production", Regions: []string{"eu", "us"}, Policy: &document}
 	rule.Observed = promotion.Observe(rule.Kind, "t", "", "production", rule.Regions, served)
-	require.Equal(t, promotion.Observed{Snapshot: 3, Champion: 1, Package: artifact.DigestOf([]byte{1})}, promote.Observed)
+	require.Equal(t, promotion.Observed{Snapshot: 3, Champion: 1, Package: artifact.DigestOf([]byte{1}), Served: []int{1, 1}}, promote.Observed)
 	require.Equal(t, promotion.Observed{Snapshot: 3, Policy: 1}, rule.Observed)
 
 	tests := []struct {

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/canary"
 )
 
 // A Plan is everything that an apply will do. One of Version, Policy, Tuning
@@ -21,7 +22,10 @@ type Plan struct {
 	Regions     []string         `json:"regions"`     // in rollout order
 	Observed    Observed         `json:"observed"`
 	Version     *Version         `json:"version,omitempty"`
-	Policy      *json.RawMessage `json:"policy,omitempty"` // a policy.Document
+	Canary      *canary.Design   `json:"canary,omitempty"`   // of a version; absent: everybody at once
+	Policy      *json.RawMessage `json:"policy,omitempty"`   // a policy.Document
+	Guard       *Guard           `json:"guard,omitempty"`    // of a policy; absent: nothing is watched between regions
+	Proposal    artifact.Digest  `json:"proposal,omitempty"` // predicate of the policy loop's statement that it came from
 	Tuning      *Tuning          `json:"tuning,omitempty"`
 	Restore     *Restore         `json:"restore,omitempty"`
 	Diff        []Change         `json:"diff"` // for people: what changes
@@ -37,6 +41,7 @@ type Observed struct {
 	Package  artifact.Digest `json:"package,omitempty"` // of it
 	Policy   int64           `json:"policy"`            // policy revision in force
 	State    artifact.Digest `json:"state,omitempty"`   // of everything that a restore replaces
+	Served   []int           `json:"served,omitempty"`  // by each of the plan's regions: a version number, 0 for none
 }
 
 // Version is the model version that a promotion serves.

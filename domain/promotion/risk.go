@@ -71,12 +71,6 @@ func Assess(f Factors) Risk {
 	reach, reversal, class := unit(f.Reach), unit(f.Reversal), unit(f.Class)
 	private, uncertain, environ := unit(f.Private), unit(f.Uncertain), unit(f.Environ)
 
-	breadth := math.Log10(1+1000*reach) / math.Log10(1001)
-	exposure := math.Sqrt(environ * breadth)
-	hazard := 1 - (1-.9*reversal)*(1-.9*class)*(1-.9*private)*(1-.5*uncertain)
-	if !f.Loosens {
-		hazard *= .5
-	}
 	floor := 0
 	if environ == EnvironProduction {
 		if reversal == ReversalNever {
@@ -90,7 +84,7 @@ func Assess(f Factors) Risk {
 		}
 	}
 	return Risk{
-		Score:     max(int(math.Round(100*exposure*hazard)), floor),
+		Score:     max(score(f), floor),
 		Reach:     mille(reach),
 		Reversal:  mille(reversal),
 		Class:     mille(class),
@@ -100,6 +94,17 @@ func Assess(f Factors) Risk {
 		Floor:     floor,
 		Loosens:   f.Loosens,
 	}
+}
+
+// score is the risk of the factors without floors.
+func score(f Factors) int {
+	breadth := math.Log10(1+1000*unit(f.Reach)) / math.Log10(1001)
+	exposure := math.Sqrt(unit(f.Environ) * breadth)
+	hazard := 1 - (1-.9*unit(f.Reversal))*(1-.9*unit(f.Class))*(1-.9*unit(f.Private))*(1-.5*unit(f.Uncertain))
+	if !f.Loosens {
+		hazard *= .5
+	}
+	return int(math.Round(100 * exposure * hazard))
 }
 
 // unit cuts x to 0..1; what is not a number is the worst.

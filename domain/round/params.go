@@ -61,6 +61,9 @@ type Params struct {
 	OverBP      int          `json:"overBP,omitempty"`     // how many more than that are asked, in basis points of it; the first that answer count
 	TargetBP    int          `json:"targetBP,omitempty"`   // stop once the held-out accuracy reaches it, in basis points
 	Patience    int          `json:"patience,omitempty"`   // stop after so many train rounds without a better loss; 0 never does
+	Measurement Measurement  `json:"measurement,omitzero"` // what the closing evaluation counts for the scorecard
+	Purpose     string       `json:"purpose,omitempty"`    // what the model is for, a term of the Data Use Ontology; grants may ask for it
+	Meets       []string     `json:"meets,omitempty"`      // modifiers of that ontology that the owner declares to obey
 }
 
 // A Cohort is a group whose sites are summed together, and how many they are.
@@ -118,4 +121,14 @@ type Manifest struct {
 	Enrolled   int                 `json:"enrolled,omitempty"`          // sites that the cohort was drawn from
 	Clip       float64             `json:"clip,omitempty"`              // clipping norm of this round, where it adapts
 	Starts     []Start             `json:"starts,omitempty"`            // older weights of the run that an update may have started from, the newest first
+	Consents   []TenantConsent     `json:"consents,omitempty"`          // under which grants each tenant takes part, by tenant
+}
+
+// A TenantConsent names the grants of one tenant that a round is planned under.
+// An answer to the round has its epoch; from a withdrawal on, the tenant's
+// answers in the rounds that it reaches need a newer one.
+type TenantConsent struct {
+	Tenant string          `json:"tenant"`
+	Epoch  int64           `json:"epoch"`  // of the tenant's consent when the round was planned
+	Grants artifact.Digest `json:"grants"` // of the pack of signed grants, which the tenant's sites are given
 }

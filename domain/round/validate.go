@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+
+	"github.com/atom-fabric/fabric/domain/consent"
 )
 
 // Why a parameter is refused.
@@ -91,6 +94,9 @@ func (p Params) Validate() (Params, error) {
 	if p.Secure, err = p.Secure.validate(p.Production); err != nil {
 		return Params{}, err
 	}
+	if err := p.Measurement.validate(p.Model); err != nil {
+		return Params{}, err
+	}
 	if err := checkBounds(p.Bounds, p.Model.Inputs); err != nil {
 		return Params{}, err
 	}
@@ -116,6 +122,12 @@ func (p Params) Validate() (Params, error) {
 	}
 	if err := p.buffered(); err != nil {
 		return Params{}, err
+	}
+	if p.Purpose != "" && !consent.ValidPurpose(p.Purpose) {
+		return Params{}, &ParamError{"purpose", consent.ErrPurpose}
+	}
+	if len(p.Meets) > consent.MaxPurposes || slices.ContainsFunc(p.Meets, func(m string) bool { return !slices.Contains(consent.Declarable(), m) }) {
+		return Params{}, &ParamError{"meets", consent.ErrPurpose}
 	}
 	return p, nil
 }

@@ -46,13 +46,14 @@ func (s Snapshot) Load(p Package, at time.Time) (Snapshot, error) {
 		p.Regions = union(nil, p.Regions)
 		next.Packages = append(next.Packages, p)
 	}
-	next.Packages = prune(next.Packages, next.Routes, p)
+	next.prune(p)
 	slices.SortFunc(next.Packages, comparePackages)
 	return next, nil
 }
 
 // Switch returns the next snapshot, in which the route's regions answer with
-// its version, and no other version of the model and environment.
+// its version, and no other version of the model and environment: a canary there
+// ends, also one that was about the version before.
 // Errors: [ErrRegion]; [ErrNotLoaded] when a region would route to nothing.
 func (s Snapshot) Switch(r Route, at time.Time) (Snapshot, error) {
 	if err := s.known(r.Regions); err != nil {
@@ -65,7 +66,7 @@ func (s Snapshot) Switch(r Route, at time.Time) (Snapshot, error) {
 			return Snapshot{}, fmt.Errorf("%s/%s version %d in %s: %w", r.Tenant, r.Model, r.Version, region, ErrNotLoaded)
 		}
 	}
-	next := s.next(at)
+	next, moved := s.next(at), r.Regions
 	routes := make([]Route, 0, len(next.Routes)+1)
 	for _, o := range next.Routes {
 		if o.Tenant != r.Tenant || o.Model != r.Model || o.Environment != r.Environment {
@@ -85,6 +86,7 @@ func (s Snapshot) Switch(r Route, at time.Time) (Snapshot, error) {
 	r.Callers = union([]string{r.Tenant}, r.Callers)
 	next.Routes = append(routes, r)
 	slices.SortFunc(next.Routes, compareRoutes)
+	next.release(r.Tenant, r.Model, r.Environment, moved)
 	return next, nil
 }
 
@@ -149,6 +151,7 @@ func (s Snapshot) Rebase(regions []string, endpoints []Endpoint, first policy.Do
 	}
 	next.Packages = slices.DeleteFunc(next.Packages, func(p Package) bool { return len(p.Regions) == 0 })
 	next.Routes = slices.DeleteFunc(next.Routes, func(r Route) bool { return len(r.Regions) == 0 })
+	next.settle()
 	next.Policies = next.named(append(next.Policies, document))
 	return next, true, nil
 }
@@ -199,6 +202,10 @@ func (s Snapshot) next(at time.Time) Snapshot {
 	s.IssuedAt = at.UTC()
 	s.Regions, s.Endpoints = slices.Clone(s.Regions), slices.Clone(s.Endpoints)
 	s.Packages, s.Routes, s.Policies = slices.Clone(s.Packages), slices.Clone(s.Routes), slices.Clone(s.Policies)
+	s.Canaries = slices.Clone(s.Canaries)
+	for i := range s.Canaries {
+		s.Canaries[i].Regions = slices.Clone(s.Canaries[i].Regions)
+	}
 	for i := range s.Packages {
 		s.Packages[i].Regions = slices.Clone(s.Packages[i].Regions)
 	}
@@ -234,21 +241,27 @@ func (s Snapshot) named(documents []policy.Document) []policy.Document {
 	return kept
 }
 
-// prune lets go of versions of p's model that are neither p, nor routed, nor
-// among the newest spare ones.
-func prune(packages []Package, routes []Route, p Package) []Package {
+// Answers says whether a route or a canary names a package: the others are spare.
+func (s Snapshot) Answers(p Package) bool {
+	return slices.ContainsFunc(s.Routes, func(r Route) bool {
+		return r.Tenant == p.Tenant && r.Model == p.Model && r.Version == p.Version
+	}) || slices.ContainsFunc(s.Canaries, func(c Canary) bool {
+		return c.Tenant == p.Tenant && c.Model == p.Model && c.Version == p.Version
+	})
+}
+
+// prune lets go of versions of p's model that are neither p, nor answer, nor
+// are among the newest spare ones.
+func (s *Snapshot) prune(p Package) {
 	var idle []int
-	for _, o := range packages {
-		routed := slices.ContainsFunc(routes, func(r Route) bool {
-			return r.Tenant == o.Tenant && r.Model == o.Model && r.Version == o.Version
-		})
-		if o.Tenant == p.Tenant && o.Model == p.Model && o.Version != p.Version && !routed {
+	for _, o := range s.Packages {
+		if o.Tenant == p.Tenant && o.Model == p.Model && o.Version != p.Version && !s.Answers(o) {
 			idle = append(idle, o.Version)
 		}
 	}
 	slices.Sort(idle)
 	idle = idle[:max(0, len(idle)-spare)]
-	return slices.DeleteFunc(packages, func(o Package) bool {
+	s.Packages = slices.DeleteFunc(s.Packages, func(o Package) bool {
 		return o.Tenant == p.Tenant && o.Model == p.Model && slices.Contains(idle, o.Version)
 	})
 }

@@ -9,7 +9,8 @@ import (
 
 // Restore returns the next snapshot, in which the regions answer for a model
 // and environment as they did in before: with the version of then, or not at
-// all. Its package is loaded again where it was let go.
+// all. Its package is loaded again where it was let go. A canary there ends; one
+// that ran in before does not come back.
 // Errors: [ErrRegion], [ErrOther].
 func (s Snapshot) Restore(before Snapshot, tenant, model, environment string, regions []string, at time.Time) (Snapshot, error) {
 	if err := s.known(regions); err != nil {
@@ -23,6 +24,7 @@ func (s Snapshot) Restore(before Snapshot, tenant, model, environment string, re
 		}
 	}
 	next.Routes = slices.DeleteFunc(next.Routes, func(r Route) bool { return len(r.Regions) == 0 })
+	next.release(tenant, model, environment, regions)
 	for _, r := range before.Routes {
 		back := slices.DeleteFunc(slices.Clone(r.Regions), func(region string) bool { return !slices.Contains(regions, region) })
 		if !mine(r) || len(back) == 0 {
@@ -64,18 +66,21 @@ func (s Snapshot) Retract(before Snapshot, regions []string, at time.Time) (Snap
 		highest = max(highest, r.Policy)
 	}
 	next := s.next(at)
-	again := map[int64]policy.Document{} // by the revision that it had
+	restored := map[int64]policy.Document{} // by the revision that it had
 	for _, region := range regions {
 		old, ok := before.Policy(region)
 		if !ok {
 			return Snapshot{}, ErrNoPolicy
 		}
-		document, ok := again[old.Revision]
+		document, ok := restored[old.Revision]
 		if !ok {
 			highest++
-			document = old
-			document.Revision = highest
-			again[old.Revision] = document
+			again, err := old.Again(highest)
+			if err != nil {
+				return Snapshot{}, err
+			}
+			document = again
+			restored[old.Revision] = document
 		}
 		governed, err := next.Govern(document, []string{region}, at)
 		if err != nil {

@@ -20,17 +20,23 @@ type State struct {
 }
 
 // StateOf returns the digest of everything that a recovery of the tenant would
-// replace: its routes, and the policy of each region. Two snapshots with equal
+// replace: its routes and canaries, and the policy of each region. Two snapshots with equal
 // digests differ in nothing that it would lose.
 func (s Snapshot) StateOf(tenant string) artifact.Digest {
 	var state struct {
-		Routes  []Route  `json:"routes"`
-		Regions []Region `json:"regions"`
+		Routes   []Route  `json:"routes"`
+		Canaries []Canary `json:"canaries,omitempty"`
+		Regions  []Region `json:"regions"`
 	}
 	state.Regions = s.Regions
 	for _, r := range s.Routes {
 		if r.Tenant == tenant {
 			state.Routes = append(state.Routes, r)
+		}
+	}
+	for _, c := range s.Canaries {
+		if c.Tenant == tenant {
+			state.Canaries = append(state.Canaries, c)
 		}
 	}
 	text, err := artifact.Canonical(state)
@@ -68,13 +74,14 @@ func (s Snapshot) Prepare(state State, at time.Time) (Snapshot, error) {
 }
 
 // Recover returns the next snapshot, in which the tenant's routes are those of
-// the state and no others, and the regions that it names run its policies,
+// the state and no others, without a canary, and the regions that it names run its policies,
 // under new revisions: revisions only grow. A region whose policy says the same
 // already keeps it.
 // Errors: [ErrRegion]; [ErrNotLoaded] when a package was not prepared.
 func (s Snapshot) Recover(state State, at time.Time) (Snapshot, error) {
 	next := s.next(at)
 	next.Routes = slices.DeleteFunc(next.Routes, func(r Route) bool { return r.Tenant == state.Tenant })
+	next.Canaries = slices.DeleteFunc(next.Canaries, func(c Canary) bool { return c.Tenant == state.Tenant })
 	for _, r := range state.Routes {
 		switched, err := next.Switch(r, at)
 		if err != nil {
@@ -83,6 +90,7 @@ func (s Snapshot) Recover(state State, at time.Time) (Snapshot, error) {
 		next.Routes = switched.Routes
 	}
 	slices.SortFunc(next.Routes, compareRoutes)
+	next.settle()
 	highest := int64(0)
 	for _, r := range s.Regions {
 		highest = max(highest, r.Policy)

@@ -21,7 +21,10 @@ type Snapshot struct {
 	Endpoints []Endpoint        `json:"endpoints"`
 	Packages  []Package         `json:"packages"`
 	Routes    []Route           `json:"routes"`
-	Policies  []policy.Document `json:"policies"` // those that a region names
+	Canaries  []Canary          `json:"canaries,omitempty"` // by tenant, model and environment, one each
+	Policies  []policy.Document `json:"policies"`           // those that a region names
+	// Revocations are what routers do not accept any more, see [Revoked].
+	Revocations []Revocation `json:"revocations,omitempty"`
 }
 
 // A Region runs one policy revision.

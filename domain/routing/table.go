@@ -36,6 +36,7 @@ const (
 	RulePackage  = "package/regions"   // the package is not loaded in that region
 	RuleNoPolicy = "policy/none"       // a region without a policy permits nothing
 	RuleNoRule   = "policy/%d/no-rule" // no rule of the revision matches: refused
+	RuleClosed   = "policy/%d/closed"  // the revision closes the endpoint's region
 )
 
 // A Table is a snapshot, compiled: for every caller, model and environment the
@@ -43,6 +44,9 @@ const (
 type Table struct {
 	Snapshot Snapshot
 	Home     string // the region that decides for its own requests, may be ""
+	// Governing is the home region's policy, by which endpoints are weighed and
+	// calls are counted. A router without a region goes by the newest.
+	Governing policy.Document
 
 	targets map[targetKey]*Target
 	models  map[callerModel][]Ref // by ascending owner and environment
@@ -57,13 +61,41 @@ type Target struct {
 	Wire        string // name of the model in the Open Inference Protocol
 	Policy      int64  // revision that the weights are from
 	Weights     policy.Weights
-	Legs        []Leg
-	Permitted   []Permit    // by ascending index of the endpoint
-	Excluded    []Exclusion // the others, in the same order
+	Leeway      int            // of a caller in the weights
+	Shares      []policy.Share // of regions; all three of the same revision
+	Legs        []Leg          // the champions', then the canary's
+	Permitted   []Permit       // by ascending index of the endpoint; on the champions' legs
+	Excluded    []Exclusion    // the others, in the same order
+	Trial       *Trial         // nil: no canary runs where the caller is answered
+	// Purposes says, for each purpose that a rule for the caller and the model
+	// names and for "", which is every other and none, who of Permitted is not
+	// permitted for it. nil: no such rule names one.
+	Purposes map[string][]Exclusion
+}
+
+// A Trial is the canary of a target.
+type Trial struct {
+	Lineage string
+	Share   int // basis points
+	Leg     int // its own, into Target.Legs
+	// Permitted are the endpoints for a call on the canary's side. They are those
+	// of the target, on the canary's leg where their region runs it.
+	Permitted []Permit
+
+	lottery Lottery
+}
+
+// Bucket returns in which of the 10,000 buckets a caller is, see [Lottery.Bucket].
+func (t *Trial) Bucket(tenant, callerKey string) int { return t.lottery.Bucket(tenant, callerKey) }
+
+// Takes says whether a call is on the canary's side. The caller key is what the
+// tenant tells its own callers apart by.
+func (t *Trial) Takes(tenant, callerKey string) bool {
+	return t.Bucket(tenant, callerKey) < t.Share
 }
 
 // A Leg is the version that some regions serve. While a version moves region
-// by region there are two.
+// by region there are two, and while one is tried it has a leg of its own.
 type Leg struct {
 	Route   Route
 	Package Package
@@ -122,6 +154,15 @@ func Compile(s Snapshot, home string) (*Table, error) {
 		return nil, err
 	}
 	t := &Table{Snapshot: s, Home: home, targets: map[targetKey]*Target{}, models: map[callerModel][]Ref{}}
+	if home, homed := policies[home]; homed {
+		t.Governing = home
+	} else {
+		for _, doc := range policies {
+			if doc.Revision > t.Governing.Revision {
+				t.Governing = doc
+			}
+		}
+	}
 	for _, route := range s.Routes {
 		pkg, ok := packages[packageKey{route.Tenant, route.Model, route.Version}]
 		if !ok {
@@ -131,8 +172,13 @@ func Compile(s Snapshot, home string) (*Table, error) {
 			return nil, err
 		}
 	}
+	if err := s.checkCanaries(); err != nil {
+		return nil, err
+	}
 	for key, target := range t.targets {
 		t.compile(target, policies)
+		target.purposes(t, policies)
+		target.try(s, packages)
 		simulated := !slices.ContainsFunc(target.Legs, func(l Leg) bool { return !l.Route.Simulated })
 		t.models[key.callerModel] = append(t.models[key.callerModel], Ref{key.owner, key.environment, simulated})
 	}
@@ -188,15 +234,7 @@ func (t *Table) Targets() []*Target {
 
 // compile decides once what would else be decided on every request.
 func (t *Table) compile(g *Target, policies map[string]policy.Document) {
-	if home, homed := policies[t.Home]; homed {
-		g.Policy, g.Weights = home.Revision, home.Weights
-	} else { // a router without a region of its own goes by the newest
-		for _, doc := range policies {
-			if doc.Revision > g.Policy {
-				g.Policy, g.Weights = doc.Revision, doc.Weights
-			}
-		}
-	}
+	g.Policy, g.Weights, g.Leeway, g.Shares = t.Governing.Revision, t.Governing.Weights, t.Governing.Leeway, t.Governing.Shares
 	for i, e := range t.Snapshot.Endpoints {
 		leg := slices.IndexFunc(g.Legs, func(l Leg) bool { return slices.Contains(l.Route.Regions, e.Region) })
 		rule := ""
@@ -219,6 +257,35 @@ func (t *Table) compile(g *Target, policies map[string]policy.Document) {
 	}
 }
 
+// try adds the canary of the target's model, if there is one where the caller
+// is answered. Policies do not tell versions apart, so the endpoints stay.
+func (g *Target) try(s Snapshot, packages map[packageKey]Package) {
+	c, ok := s.Challenger(g.Owner, g.Model, g.Environment)
+	if !ok {
+		return
+	}
+	route := Route{Tenant: c.Tenant, Model: c.Model, Environment: c.Environment, Version: c.Version, Simulated: c.Simulated}
+	for _, leg := range g.Legs {
+		for _, region := range leg.Route.Regions {
+			if slices.Contains(c.Regions, region) {
+				route.Regions, route.Callers = append(route.Regions, region), leg.Route.Callers
+			}
+		}
+	}
+	if len(route.Regions) == 0 {
+		return
+	}
+	slices.Sort(route.Regions)
+	trial := &Trial{Lineage: c.Lineage, Share: c.Share, Leg: len(g.Legs), Permitted: slices.Clone(g.Permitted), lottery: Draw(c.Lineage)}
+	g.Legs = append(g.Legs, Leg{route, packages[packageKey{c.Tenant, c.Model, c.Version}]})
+	for i, permit := range trial.Permitted {
+		if slices.Contains(route.Regions, s.Endpoints[permit.Endpoint].Region) {
+			trial.Permitted[i].Leg = trial.Leg
+		}
+	}
+	g.Trial = trial
+}
+
 // refusal returns the name of the rule by which the policy of region at keeps
 // the endpoint from answering, or "".
 func refusal(policies map[string]policy.Document, at, caller, model string, e Endpoint) string {
@@ -232,6 +299,9 @@ func refusal(policies map[string]policy.Document, at, caller, model string, e En
 	}
 	if !rule.Permits(e.Region, e.Kind) {
 		return fmt.Sprintf("policy/%d/%s", doc.Revision, rule.Name)
+	}
+	if !doc.Open(e.Region) {
+		return fmt.Sprintf(RuleClosed, doc.Revision)
 	}
 	return ""
 }

@@ -6,7 +6,10 @@
 // that there is too little to tell.
 package scorecard
 
-import "github.com/atom-fabric/fabric/domain/round"
+import (
+	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/statistics"
+)
 
 // A Trial is a finished run: what it was given and what came of it. Status is
 // that of the run: "completed", "stopped" or "failed".
@@ -60,6 +63,12 @@ type Card struct {
 	Status         Status   `json:"status"`
 	Metrics        []Metric `json:"metrics"`
 	MeanLossMicros int64    `json:"meanLossMicros"` // per held-out row, millionths of a nat
+
+	// Of [Judge] only.
+	Version    int         `json:"version,omitempty"` // [FormatVersion]
+	Subject    Subject     `json:"subject,omitzero"`
+	Overall    int         `json:"overall,omitempty"` // 0..100; 0 when a critical dimension fails
+	Dimensions []Dimension `json:"dimensions,omitempty"`
 }
 
 // Compute judges the trials of one model, oldest first.
@@ -124,7 +133,7 @@ func regression(trials []Trial, latest int) Metric {
 	}
 	now, before := trials[latest].Metrics, trials[best].Metrics
 	m.N = min(now.Evaluated, before.Evaluated)
-	value, low, high := Difference(now.Correct, now.Evaluated, before.Correct, before.Evaluated)
+	value, low, high := statistics.Difference(now.Correct, now.Evaluated, before.Correct, before.Evaluated)
 	m.ValueBP, m.LowBP, m.HighBP = basis(value), basis(low), basis(high)
 	return m.judge(m.N >= MinRows)
 }

@@ -36,6 +36,35 @@ reasons contains "a simulated caller may not ask for a production run" if {
 	not input.simulation == false
 }
 
+reasons contains "the bundle holds no limits: serve the fabric's whole bundle" if not data.fabric.limits
+
+reasons contains sprintf("the policy wants %d sites or more", [data.fabric.limits.minCohort]) if {
+	data.fabric.limits.minCohort > 0
+	not sites_at_least(data.fabric.limits.minCohort)
+}
+
+reasons contains sprintf("the policy allows a run %d thousandths of epsilon", [data.fabric.limits.maxEpsilonMilli]) if {
+	over("maxEpsilonMilli", "epsilonMilli")
+}
+
+reasons contains sprintf("the policy lets a stage wait %d seconds", [data.fabric.limits.maxDeadlineSeconds]) if {
+	over("maxDeadlineSeconds", "deadlineSeconds")
+}
+
+reasons contains sprintf("the policy wants updates clipped to %d thousandths", [data.fabric.limits.maxClipMilli]) if {
+	over("maxClipMilli", "clipMilli")
+}
+
+reasons contains sprintf("the policy lets a stage be extended %d times", [data.fabric.limits.maxRetries]) if {
+	over("maxRetries", "retries")
+}
+
+# over holds where a limit is set, unless the run says that it keeps it.
+over(limit, demand) if {
+	data.fabric.limits[limit] > 0
+	not input.demands[demand] <= data.fabric.limits[limit]
+}
+
 # production holds unless the request says outright that it is not.
 production if not input.production == false
 

@@ -1,13 +1,18 @@
 // Package rules holds the rules of the fabric in Rego, each once: the file that
 // an operator's OPA serves is the file that the embedded engine evaluates.
 //
-// Invariant: package fabric.admission denies unless every condition holds, and
-// names the reason of each that does not.
+// Every question is a package fabric.<question> whose answer is allow and
+// reasons: admission of a run, feature (consent of one), budget, routing, risk
+// and approver. What they take from the routing policy is in data.json, which
+// here is that of the policy a new fabric begins with.
+//
+// Invariant: each question denies unless every condition holds, and names the
+// reason of each that does not.
 package rules
 
 import "embed"
 
-//go:embed admission.rego consent.rego
+//go:embed admission.rego approver.rego budget.rego consent.rego feature.rego risk.rego routing.rego
 var files embed.FS
 
 // Modules returns the source of each rule file by its name.

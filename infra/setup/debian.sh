@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what the fabric needs from the machine and a fresh Debian may lack:
 # PostgreSQL's server programs, and Python with numpy for the trainer example;
-# with the argument softhsm, SoftHSM as well.
+# with the argument softhsm, SoftHSM as well; with router, nginx and HAProxy, and
+# with tuner, Optuna and NLopt, which ours are measured beside.
 # It changes nothing when all is there, and makes no system database cluster.
 set -eu
 
@@ -20,8 +21,16 @@ for wanted in "$@"; do
 	case $wanted in
 	softhsm) # the token that conformance signs with
 		if ! command -v softhsm2-util >/dev/null 2>&1; then missing="$missing softhsm2"; fi ;;
+	router) # the proxies that the router is measured beside
+		for program in nginx haproxy; do
+			package=$program
+			if [ "$program" = nginx ]; then package=nginx-light; fi
+			if ! command -v $program >/dev/null 2>&1 && [ ! -x /usr/sbin/$program ]; then missing="$missing $package"; fi
+		done ;;
+	tuner) # the optimisers that the tuner is measured beside
+		if ! /usr/bin/python3 -c 'import optuna, nlopt' >/dev/null 2>&1; then missing="$missing python3-optuna python3-nlopt"; fi ;;
 	*)
-		echo "usage: debian.sh [softhsm]" >&2
+		echo "usage: debian.sh [softhsm] [router] [tuner]" >&2
 		exit 2 ;;
 	esac
 done
@@ -43,6 +52,13 @@ fi
 # Without this, Debian's package would start a cluster of its own.
 $as_root mkdir -p /etc/postgresql-common/createcluster.d
 echo 'create_main_cluster = false' | $as_root tee /etc/postgresql-common/createcluster.d/fabric.conf >/dev/null
+# Nor would nginx or HAProxy stay quiet: no service is started by an installation.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+	printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+	$as_root chmod 755 $policy
+	trap '$as_root rm -f $policy' EXIT
+fi
 $as_root apt-get update -q
 # shellcheck disable=SC2086 # the list is words
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $missing

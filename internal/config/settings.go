@@ -27,6 +27,10 @@ type Settings struct {
 	PKCS11URI      string `env:"FABRIC_PKCS11_URI" doc:"signing key in a hardware token, as pkcs11:token=T;object=K?module-path=/path/module.so; a key source like COSIGN_KEY_PATH and VAULT_ADDR, of which one is given"`
 	PKCS11PIN      Secret `env:"COSIGN_PKCS11_PIN" doc:"PIN of the token; or pin-source=file:/path in the URI"`
 	PromURL        string `env:"PROM_URL" contract:"true" doc:"Prometheus that telemetry is read from; without it the embedded counters"`
+	LoopTenant     string `env:"FABRIC_LOOP_TENANT" doc:"tenant in whose name the policy loop runs by itself; without it the loop runs only when it is asked to"`
+	LoopWindow     int    `env:"FABRIC_LOOP_WINDOW_SECONDS" envDefault:"3600" doc:"length of a window of the policy loop, which is evaluated once a window"`
+	LoopBaseline   int    `env:"FABRIC_LOOP_BASELINE_WINDOWS" envDefault:"24" doc:"windows of the loop's baseline, before the last three"`
+	LoopEnv        string `env:"FABRIC_LOOP_ENVIRONMENT" envDefault:"production" doc:"what the policy governs; outside production what tightens is applied without a person"`
 	NeuralURL      string `env:"NEURAL_FABRIC_URL" contract:"true" doc:"regional neural runtimes, as region=URL separated by commas; without it the embedded runtimes"`
 	QuantumURL     string `env:"QUANTUM_COORD_URL" contract:"true" doc:"coordinator that fronts quantum runtimes, as region=URL; without it none is routable"`
 	FederationTok  Secret `env:"FEDERATION_TOKEN" contract:"true" doc:"what a site presents to enrol, 32 random bytes or more; two values separated by a comma while one replaces the other; without it a generated development token, simulation"`

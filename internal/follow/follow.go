@@ -60,6 +60,9 @@ type Options struct {
 	// Use takes a verified snapshot into service or refuses it with an error.
 	// It is called by one goroutine at a time, with rising versions.
 	Use func(routing.Snapshot) error
+	// Received, where it is set, is told the version that a snapshot claims, before
+	// its signature is verified: it is for reports and decides nothing.
+	Received func(version int64)
 }
 
 // A State is what a follower runs on.
@@ -260,6 +263,14 @@ func (f *Follower) confirm() {
 // take verifies a snapshot and puts it into use.
 func (f *Follower) take(signed routing.Signed, confirmed time.Time) (State, error) {
 	digest := artifact.DigestOf(signed.Snapshot)
+	if f.opts.Received != nil {
+		var claims struct {
+			Version int64 `json:"version"`
+		}
+		if json.Unmarshal(signed.Snapshot, &claims) == nil {
+			f.opts.Received(claims.Version)
+		}
+	}
 	if err := f.verify(signed.Bundle, digest, confirmed); err != nil {
 		return State{}, fmt.Errorf("%w: %w", ErrSignature, err)
 	}

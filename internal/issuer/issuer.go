@@ -172,7 +172,7 @@ func (i *Issuer) Mint(tenant, subject string, roles []string, ttl time.Duration)
 	if !catalog.ValidName(tenant) || subject == "" || len(subject) > 255 {
 		return "", ErrName
 	}
-	return i.signer.Issue(audienceCallers, token.Claims{Subject: subject, Tenant: tenant, Roles: roles}.Lifetime(time.Now(), ttl))
+	return i.signer.Issue(audienceCallers, token.Claims{Subject: subject, Tenant: tenant, Roles: roles, ID: rand.Text()}.Lifetime(time.Now(), ttl))
 }
 
 // MintSite returns the token of an enrolled site, and when it ends.

@@ -47,7 +47,7 @@ func serve(t *testing.T, folder string) *httptest.Server {
 					return err
 				}
 			}
-			return nil
+			return store.Write(ctx, txn, storage.ReplaceOp, storage.RootPath, loaded.Documents)
 		}))
 	}
 	manager, err := plugins.New(nil, "test", store)

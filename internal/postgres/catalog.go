@@ -14,6 +14,7 @@ import (
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 )
 
 // A Catalog keeps features and consent: [api.Catalog].
@@ -29,73 +30,114 @@ const (
 	consentWithdrawn = "withdrawn"
 )
 
-// selectFeatures is the newest version of each feature with the consent in
-// force; the caller adds what to select by.
+// selectFeatures is the version in use of each feature with its grants; the
+// caller adds what to select by.
 const selectFeatures = `
 	select f.tenant, f.id, f.version, f.schema, coalesce(f.fingerprint, ''), f.registered_at,
-		c.seq, c.kind, c.purposes, c.grantees, c.at, given.at
-	from (select distinct on (tenant collate "C", id collate "C") * from fabric.feature where %s order by tenant collate "C", id collate "C", version desc) f
-	join lateral (select * from fabric.consent_event e where e.tenant = f.tenant and e.feature = f.id order by seq desc limit 1) c on true
-	left join lateral (select at from fabric.consent_event e where e.tenant = f.tenant and e.feature = f.id and e.kind <> 'withdrawn'
-		order by seq desc limit 1) given on true
+		f.semantics, coalesce(f.content, ''), f.description, f.tags, f.mode,
+		coalesce(c.seq, 0), coalesce(c.at, f.registered_at), now(),
+		(select coalesce(json_agg(json_build_object('grant', g.document::json, 'recorded', g.recorded_at, 'withdrawn', g.withdrawn_at)), '[]')
+			from fabric.consent_grant g where g.tenant = f.tenant and g.feature = f.id)
+	from (select v.*, a.mode from fabric.feature v join fabric.feature_alias a on a.tenant = v.tenant and a.feature = v.id and a.version = v.version
+		where %s) f
+	left join lateral (select * from fabric.consent_event e where e.tenant = f.tenant and e.feature = f.id order by seq desc limit 1) c on true
 	order by f.tenant collate "C", f.id collate "C"`
 
-// A featureRow is a feature and the number and kind of its consent in force.
+// A featureRow is a feature with its grants, and the number of the event that
+// said last what they amount to.
 type featureRow struct {
 	catalog.Feature
-	seq  int
-	kind string
+	seq    int
+	kind   string
+	event  time.Time
+	now    time.Time
+	grants []consent.Record
+}
+
+// as returns the consent of the feature as grantee is shown it; "" is the owner.
+func (f featureRow) as(grantee string) catalog.Consent {
+	c := consent.Derive(f.grants, grantee, f.now)
+	if c.RecordedAt.IsZero() {
+		c.RecordedAt = f.event
+	}
+	return c
 }
 
 func scanFeature(row pgx.CollectableRow) (featureRow, error) {
 	var f featureRow
-	var at time.Time
-	var given *time.Time
+	var semantics, mode string
+	var grants []struct {
+		Grant     consent.Grant
+		Recorded  time.Time
+		Withdrawn *time.Time
+	}
 	err := row.Scan(&f.Tenant, &f.ID, &f.Version, &f.Schema, &f.Fingerprint, &f.Registered,
-		&f.seq, &f.kind, &f.Consent.Purposes, &f.Consent.Grantees, &at, &given)
-	f.Consent.Granted = f.kind == consentGranted
-	f.Consent.RecordedAt = at
-	if f.kind == consentWithdrawn {
-		f.Consent.WithdrawnAt = &at
-		if given != nil {
-			f.Consent.RecordedAt = *given
+		&semantics, &f.Content, &f.Description, &f.Tags, &mode, &f.seq, &f.event, &f.now, &grants)
+	for _, g := range grants {
+		r := consent.Record{Grant: g.Grant, Recorded: g.Recorded}
+		if g.Withdrawn != nil {
+			r.WithdrawnAt = *g.Withdrawn
 		}
+		f.grants = append(f.grants, r)
+	}
+	if semantics != "{}" {
+		f.Semantics = json.RawMessage(semantics)
+	}
+	f.Mode = catalog.Mode(mode)
+	f.Consent = f.as("")
+	switch {
+	case f.Consent.Granted:
+		f.kind = consentGranted
+	case f.Consent.WithdrawnAt != nil:
+		f.kind = consentWithdrawn
+	default:
+		f.kind = consentRefused
 	}
 	return f, err
 }
 
-// Register writes a version when the feature has changed, and the consent.
+// Register writes a version when the feature has changed, puts it into use
+// unless it is staged, and makes the grants what the tenant allows now. What
+// would break those who use the feature is refused: [*catalog.Breaks].
 func (c Catalog) Register(ctx context.Context, cmd api.Command, feature catalog.Feature, reply api.Reply[catalog.Feature]) (api.Answer, error) {
 	return c.db.command(ctx, cmd, func(tx *tenantTx) (api.Answer, error) {
 		now, known, err := tx.lockFeature(ctx, feature.ID)
 		if err != nil {
 			return api.Answer{}, err
 		}
-		if !known || now.Fingerprint != feature.Fingerprint || !sameJSON(now.Schema, feature.Schema) {
-			now.Version++
-			_, err := tx.Exec(ctx, `insert into fabric.feature (tenant, id, version, schema, fingerprint, simulated) values ($1, $2, $3, $4, nullif($5::text, ''), $6)`,
-				tx.tenant, feature.ID, now.Version, feature.Schema, string(feature.Fingerprint), cmd.Simulated)
-			if err != nil {
-				return api.Answer{}, err
-			}
-		}
 		previous := now.kind
-		now.kind = consentRefused
-		grantees := nonNil(feature.Consent.Grantees)
-		if feature.Consent.Granted {
-			now.kind = consentGranted
-			grantees = append([]string{tx.tenant}, grantees...)
-		}
-		slices.Sort(grantees)
-		now.Consent.Purposes, now.Consent.Grantees = nonNil(feature.Consent.Purposes), slices.Compact(grantees)
-		written, err := tx.consent(ctx, cmd, feature.ID, now)
+		version, err := c.db.version(ctx, tx, cmd, feature, now.Feature, known)
 		if err != nil {
 			return api.Answer{}, err
 		}
-		leaf := leafOf(cmd.Caller, "feature.registered", featureSubject(tx.tenant, feature.ID))
-		leaf.Digest, leaf.Previous, leaf.State = feature.Fingerprint, previous, now.kind
+		if feature.Staged && !known { // nothing is in use yet that could be granted
+			leaf := leafOf(cmd.Caller, "feature.staged", featureSubject(tx.tenant, feature.ID))
+			leaf.Digest, leaf.State = feature.Fingerprint, fmt.Sprint(version)
+			tx.leaf(leaf)
+			feature.Tenant, feature.Version = tx.tenant, version
+			feature.Consent = catalog.Consent{Purposes: []string{}, Grantees: []string{}}
+			return reply(feature)
+		}
+		if !feature.Staged {
+			if err := tx.regrant(ctx, cmd, feature.ID, feature.Consent); err != nil {
+				return api.Answer{}, err
+			}
+			if err := tx.event(ctx, cmd, feature.ID); err != nil {
+				return api.Answer{}, err
+			}
+		}
+		written, err := tx.feature(ctx, feature.ID)
+		if err != nil {
+			return api.Answer{}, err
+		}
+		kind := "feature.registered"
+		if feature.Staged {
+			kind = "feature.staged"
+		}
+		leaf := leafOf(cmd.Caller, kind, featureSubject(tx.tenant, feature.ID))
+		leaf.Digest, leaf.Previous, leaf.State = feature.Fingerprint, previous, written.kind
 		tx.leaf(leaf)
-		return reply(written)
+		return reply(written.Feature)
 	})
 }
 
@@ -109,18 +151,24 @@ func (c Catalog) Withdraw(ctx context.Context, cmd api.Command, feature string, 
 		if !known {
 			return api.Answer{}, api.ErrNotFound
 		}
-		if now.kind == consentWithdrawn {
+		epoch, err := tx.withdraw(ctx, cmd, feature, nil, "")
+		if err != nil {
+			return api.Answer{}, err
+		}
+		if epoch == 0 {
 			return reply(now.Feature)
 		}
 		leaf := leafOf(cmd.Caller, "consent.withdrawn", featureSubject(tx.tenant, feature))
 		leaf.Digest, leaf.Previous, leaf.State = now.Fingerprint, now.kind, consentWithdrawn
-		now.kind = consentWithdrawn
-		written, err := tx.consent(ctx, cmd, feature, now)
-		if err != nil {
+		if err := tx.event(ctx, cmd, feature); err != nil {
 			return api.Answer{}, err
 		}
 		tx.leaf(leaf)
-		return reply(written)
+		written, err := tx.feature(ctx, feature)
+		if err != nil {
+			return api.Answer{}, err
+		}
+		return reply(written.Feature)
 	})
 }
 
@@ -138,29 +186,24 @@ func (tx *tenantTx) lockFeature(ctx context.Context, id string) (featureRow, boo
 }
 
 func (tx *tenantTx) feature(ctx context.Context, id string) (featureRow, error) {
-	rows, err := tx.Query(ctx, fmt.Sprintf(selectFeatures, `tenant = $1 and id = $2`), tx.tenant, id)
+	rows, err := tx.Query(ctx, fmt.Sprintf(selectFeatures, `v.tenant = $1 and v.id = $2`), tx.tenant, id)
 	if err != nil {
 		return featureRow{}, err
 	}
 	return pgx.CollectExactlyOneRow(rows, scanFeature)
 }
 
-// consent writes the event that follows the one in now, and returns the
-// feature as it then is.
-func (tx *tenantTx) consent(ctx context.Context, cmd api.Command, id string, now featureRow) (catalog.Feature, error) {
+// consent writes an event: what the grants of a feature amount to.
+func (tx *tenantTx) consent(ctx context.Context, cmd api.Command, id string, now featureRow) error {
 	_, err := tx.Exec(ctx, `insert into fabric.consent_event (tenant, feature, seq, version, kind, purposes, grantees, actor, simulated)
 		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
-		tx.tenant, id, now.seq+1, now.Version, now.kind, now.Consent.Purposes, now.Consent.Grantees, clean(cmd.Subject), cmd.Simulated)
-	if err != nil {
-		return catalog.Feature{}, err
-	}
-	written, err := tx.feature(ctx, id)
-	return written.Feature, err
+		tx.tenant, id, now.seq+1, now.Version, now.kind, nonNil(now.Consent.Purposes), nonNil(now.Consent.Grantees), clean(cmd.Subject), cmd.Simulated)
+	return err
 }
 
 // Features returns the newest version of each feature of the caller's tenant.
 func (c Catalog) Features(ctx context.Context, caller api.Caller, page api.Page) ([]catalog.Feature, error) {
-	sql := fmt.Sprintf(selectFeatures, `tenant = $1 and id::text collate "C" > $2`) + ` limit $3`
+	sql := fmt.Sprintf(selectFeatures, `v.tenant = $1 and v.id::text collate "C" > $2`) + ` limit $3`
 	return readTenant(ctx, c.db, caller.Tenant, featureOf, sql, caller.Tenant, page.After, page.Limit)
 }
 
@@ -171,30 +214,28 @@ func (c Catalog) ConsentedFeatures(ctx context.Context, grantee string, tenants,
 }
 
 func (db *DB) consented(ctx context.Context, grantee string, tenants, features []string) ([]catalog.Feature, error) {
-	sql := fmt.Sprintf(selectFeatures, `tenant = any ($1::text[]) and (cardinality($2::text[]) = 0 or id = any ($2::text[]))`)
+	sql := fmt.Sprintf(selectFeatures, `v.tenant = any ($1::text[]) and (cardinality($2::text[]) = 0 or v.id = any ($2::text[]))`)
 	rows, err := db.system.Query(ctx, sql, nonNil(tenants), nonNil(features))
 	if err != nil {
 		return nil, fault(err)
 	}
-	found, err := pgx.CollectRows(rows, featureOf)
-	for i := range found {
-		found[i].Consent = seenBy(grantee, found[i])
+	found, err := pgx.CollectRows(rows, scanFeature)
+	out := make([]catalog.Feature, len(found))
+	for i, f := range found {
+		out[i] = f.Feature
+		out[i].Consent = seenBy(grantee, f)
 	}
-	return found, fault(err)
+	return out, fault(err)
 }
 
 // seenBy is the consent as far as it concerns grantee: whom else it was given
 // to is not told.
-func seenBy(grantee string, f catalog.Feature) catalog.Consent {
-	c := f.Consent
-	if grantee == f.Tenant {
-		return c
+func seenBy(grantee string, f featureRow) catalog.Consent {
+	c := f.as(grantee)
+	if c.Granted && grantee != f.Tenant {
+		c.Grantees = []string{f.Tenant, grantee}
+		slices.Sort(c.Grantees)
 	}
-	if !c.Granted || !slices.Contains(c.Grantees, grantee) {
-		return catalog.Consent{Purposes: []string{}, Grantees: []string{}, RecordedAt: c.RecordedAt, WithdrawnAt: c.WithdrawnAt}
-	}
-	c.Grantees = []string{f.Tenant, grantee}
-	slices.Sort(c.Grantees)
 	return c
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/evidence"
 	"github.com/atom-fabric/fabric/domain/promotion"
 )
@@ -57,6 +58,15 @@ func (p Dossiers) Dossier(ctx context.Context, tenant, action, model string, ver
 	if a.Ballot != nil && a.Ballot.Request.Need > 0 {
 		if err := p.people(ctx, tenant, *a.Ballot, &out); err != nil {
 			return out, err
+		}
+	}
+	facts, err := p.db.Rollouts().Facts(ctx, tenant, action)
+	if err != nil {
+		return out, err
+	}
+	for _, f := range facts {
+		if f.Kind == canary.FactEnd {
+			out.Rollout = f.Look
 		}
 	}
 	subjects := []string{

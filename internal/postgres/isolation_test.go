@@ -63,8 +63,13 @@ func guardedTables(t *testing.T, conn *pgx.Conn) []guarded {
 var words = map[string]string{
 	"consent_event.kind": "granted", "round.kind": "train", "round.status": "open", "stage.kind": "train", "stage.status": "open", "stage.stage": "update",
 	"submission.stage": "update", "stage_member.stage": "share", "survivors.stage": "mask", "run.status": "running", "model_alias.environment": "dev", "alias_move.environment": "dev", "action.kind": "policy", "action.state": "planned", "ballot.outcome": "approved", "ballot.request": `{"nonce":"x"}`,
+	"policy_region.state": "active", "proposal.direction": "tighten", "verdict.input": "{}", "verdict.allowed": "true",
 	"privacy_budget.delta": "0.00001", "privacy_entry.state": "reserved",
 	"model_replica.state": "held", "recovery_point.previous": "",
+	"decision.id": "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331", "decision.status": "200", "token_revocation.token": "",
+	"canary_fact.kind":     "look",
+	"access_request.state": "PENDING", "consent_grant.document": "{}", "consent_grant.origin": "grant", "consent_grant.withdrawn_epoch": "2",
+	"withdrawal.epoch": "2", "withdrawal.decision": "stop", "round_halt.stage": "update", "round_taint.decision": "", "feature_alias.mode": "none",
 }
 
 // literal is a value that the column takes.
@@ -83,7 +88,7 @@ func literal(t *testing.T, table, column, base, typ string) string {
 		return "'{}'"
 	case column == "package":
 		return `'{"digest":"d"}'`
-	case column == "refused":
+	case column == "refused" && base == "text":
 		return "''"
 	case base == "text":
 		return "'x'"
@@ -93,7 +98,7 @@ func literal(t *testing.T, table, column, base, typ string) string {
 		return "true"
 	case strings.HasPrefix(base, "json"):
 		return "'{}'"
-	case base == "double precision":
+	case base == "double precision", base == "numeric":
 		return "1"
 	case base == "integer", base == "bigint", base == "smallint":
 		return "1"

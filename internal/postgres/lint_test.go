@@ -12,14 +12,14 @@ import (
 
 // The tables without row-level security: nothing in them is one tenant's.
 // Grants alone guard them.
-const systemTables = `('schema_version', 'snapshot', 'audit_node', 'audit_state')`
+const systemTables = `('schema_version', 'snapshot', 'audit_node', 'audit_state', 'router_spool', 'decision_gap')`
 
 // The tables with a tenant that is not what they are known by: the app role
 // writes to them and cannot read.
 const numberedTables = `('outbox', 'audit_leaf')`
 
 // What only grows, and for whom not even the owner makes an exception.
-const growing = `('consent_event', 'submission', 'stage_member', 'survivors', 'model_version', 'vote', 'policy_revision', 'snapshot', 'audit_leaf', 'audit_node')`
+const growing = `('consent_event', 'submission', 'stage_member', 'survivors', 'model_version', 'vote', 'policy_revision', 'snapshot', 'audit_leaf', 'audit_node', 'decision_gap', 'token_revocation', 'plan_grant', 'canary_fact', 'version_card', 'grant_use', 'round_halt')`
 
 const tables = ` pg_class c where c.relnamespace = 'fabric'::regnamespace and c.relkind in ('r', 'p') `
 

@@ -16,6 +16,8 @@ const (
 	channelWork     = "fabric_work"     // region
 	channelSnapshot = "fabric_snapshot" // version
 	channelOutbox   = "fabric_outbox"   // nothing
+
+	channelRevocation = "fabric_revocation" // nothing
 )
 
 const (
@@ -86,7 +88,7 @@ func (h *hub) hear(ctx context.Context, cfg *pgx.ConnConfig) error {
 	if err := become(ctx, conn, roleSystem); err != nil {
 		return err
 	}
-	for _, channel := range []string{channelStage, channelWork, channelSnapshot, channelOutbox} {
+	for _, channel := range []string{channelStage, channelWork, channelSnapshot, channelOutbox, channelRevocation} {
 		if _, err := conn.Exec(ctx, "listen "+channel); err != nil {
 			return err
 		}

@@ -60,6 +60,9 @@ func (p Models) Model(ctx context.Context, caller api.Caller, id string) (api.Mo
 	err := p.db.app.SendBatch(ctx, &b).Close()
 	model, err := one(models, fault(err), api.ErrNotFound)
 	model.Versions = versions
+	if err == nil {
+		model.Taints, err = p.db.taints(ctx, caller.Tenant, id, 0)
+	}
 	return model, err
 }
 

@@ -8,6 +8,7 @@ import (
 // The compiler checks that every port is kept.
 var (
 	_ activities.Rounds    = Rounds{}
+	_ activities.Consents  = Consents{}
 	_ activities.Versions  = Versions{}
 	_ activities.Snapshots = Snapshots{}
 	_ activities.Actions   = Actions{}
@@ -16,9 +17,14 @@ var (
 	_ activities.Replicas  = ModelReplicas{}
 	_ activities.Points    = RecoveryPoints{}
 	_ activities.Outbox    = Outbox{}
+	_ activities.Traffic   = Decisions{}
+	_ activities.Grants    = Rollouts{}
+	_ activities.Canaries  = Rollouts{}
+	_ activities.Cards     = Rollouts{}
 
 	_ api.Idempotency = Idempotency{}
 	_ api.Catalog     = Catalog{}
+	_ api.Consents    = Catalog{}
 	_ api.Runs        = Runs{}
 	_ api.Budgets     = Budgets{}
 	_ api.Sites       = Sites{}
@@ -29,5 +35,7 @@ var (
 	_ api.Approvals   = Approvals{}
 	_ api.Snapshots   = Snapshots{}
 	_ api.AuditLog    = AuditLog{}
+	_ api.Decisions   = Decisions{}
+	_ api.Revocations = Revocations{}
 	_ api.Scorecards  = Scorecards{}
 )

@@ -12,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/audit"
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/privacy"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
@@ -38,7 +39,7 @@ func (p Rounds) ActiveSites(ctx context.Context, tenants []string) ([]site.Site,
 // ErrNotFound without the run, and a [*privacy.RefusalError] when a budget does
 // not cover what it costs; then nothing is written. in.Base and in.State are
 // what the sites will fetch.
-func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request) (artifact.Descriptor, error) {
+func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest artifact.Descriptor, cohort []round.Seat, cost privacy.Request, under ...consent.Record) (artifact.Descriptor, error) {
 	err := p.db.withTenant(ctx, in.Tenant, func(tx *tenantTx) error {
 		tag, err := tx.Exec(ctx, `insert into fabric.round (tenant, run, number, kind, manifest, base, state) values ($1, $2, $3, $4, $5, $6, $7) on conflict do nothing`,
 			in.Tenant, in.Run, in.Number, in.Kind, manifest, in.Base, in.State)
@@ -61,6 +62,9 @@ func (p Rounds) BeginRound(ctx context.Context, in contract.RoundInput, manifest
 			select $1, $2, $3, * from unnest($4::text[], $5::text[], $6::text[], $7::text[], $8::text[])`, in.Tenant, in.Run, in.Number, tenants, sites, groups, hosts, homes)
 		b.Queue(`update fabric.run set status = 'running' where tenant = $1 and id = $2 and status = 'accepted'`, in.Tenant, in.Run)
 		if err := tx.SendBatch(ctx, &b).Close(); err != nil {
+			return err
+		}
+		if err := tx.begun(ctx, in.Run, in.Number, under); err != nil {
 			return err
 		}
 		if err := p.db.reserve(ctx, tx, in, cost); err != nil {
@@ -148,8 +152,8 @@ func (p Rounds) Answers(ctx context.Context, tenant, run string, number int) ([]
 	b.Queue(setTenant, tenant)
 	queue(&b, &began, pgx.RowTo[time.Time], `select started_at from fabric.round where tenant = $1 and run = $2 and number = $3`, tenant, run, number)
 	queue(&b, &answers, pgx.RowToStructByPos[activities.Answer], `
-		select region, site_tenant, site, coalesce(bundle ->> 'digest', '') from fabric.submission
-		where tenant = $1 and run = $2 and number = $3 and stage in ('update', 'mask') and reason = ''
+		select region, site_tenant, site, coalesce(bundle ->> 'digest', '') from fabric.submission s
+		where tenant = $1 and run = $2 and number = $3 and stage in ('update', 'mask') and reason = '' and not `+halted+`
 		order by site_tenant collate "C", site collate "C"`, tenant, run, number)
 	if tenant == "" {
 		return nil, time.Time{}, errNoTenant

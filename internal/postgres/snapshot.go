@@ -131,7 +131,9 @@ func (p Snapshots) SignedAfter(ctx context.Context, after int64, wait time.Durat
 		if left <= 0 {
 			return routing.Signed{}, 0, false, nil
 		}
-		if _, err := p.db.hub.wait(ctx, wake, left); err != nil {
+		// A notice that is lost costs a second: that bounds how long a router runs on
+		// what was replaced.
+		if _, err := p.db.hub.wait(ctx, wake, min(left, time.Second)); err != nil {
 			return routing.Signed{}, 0, false, err
 		}
 	}

@@ -94,11 +94,11 @@ func stageName(ref contract.StageRef) string {
 func (p Rounds) StageCounts(ctx context.Context, ref contract.StageRef) (round.Counts, error) {
 	p.db.hub.look(topicOf(ref)) // before the count, so that what arrives after it wakes the next wait
 	counts, err := queryTenant(ctx, p.db.app, ref.Tenant, pgx.RowToStructByPos[round.Counts], `
-		select st.sites, count(s.site) filter (where s.reason = ''), count(s.site) filter (where s.reason <> '')
+		select st.sites, count(s.site) filter (where s.reason = '' and not `+halted+`), count(s.site) filter (where s.reason <> '' and not `+halted+`) + (`+haltedSites+`)
 		from fabric.stage st
 		left join fabric.submission s on s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.region = st.region
 		where st.tenant = $1 and st.run = $2 and st.number = $3 and st.stage = $5 and st.region = $4
-		group by st.sites`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
+		group by st.tenant, st.run, st.number, st.stage, st.region, st.sites`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 	return one(counts, err, fmt.Errorf("stage %s: %w", topicOf(ref), activities.ErrNotFound))
 }
 
@@ -132,7 +132,7 @@ func (p Rounds) CloseStage(ctx context.Context, ref contract.StageRef) ([]activi
 			}
 		}
 		rows, err := tx.Query(ctx, `
-			select site_tenant, site, update, metrics, message, reason, base_round from fabric.submission
+			select site_tenant, site, update, metrics, message, case when `+halted+` then '`+haltedReason+`' else reason end, base_round from fabric.submission s
 			where tenant = $1 and run = $2 and number = $3 and stage = $5 and region = $4
 			order by site_tenant collate "C", site collate "C"`, ref.Tenant, ref.Run, ref.Number, ref.Region, ref.Stage.Or())
 		if err != nil {

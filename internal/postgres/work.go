@@ -61,13 +61,21 @@ func (p Sites) Work(ctx context.Context, tenant, id string, wait time.Duration) 
 	}
 	wake, cancel := p.db.hub.subscribe(channelWork + ":" + region)
 	defer cancel()
+	var before int64
 	for until := time.Now().Add(wait); ; {
 		found, err := p.db.work(ctx, `st.status = 'open' and not exists (select from fabric.submission s
 			where s.tenant = st.tenant and s.run = st.run and s.number = st.number and s.stage = st.stage and s.site_tenant = $1 and s.site = $2)
+			and not `+haltedSite+`
 			order by st.run collate "C", st.number`, tenant, id)
 		if err != nil || len(found) > 0 || time.Until(until) <= 0 {
 			return onlyWork(found), err
 		}
+		// A withdrawal of its tenant is news to a site that waits, too.
+		epoch, err := p.db.epochOf(ctx, tenant)
+		if err != nil || before > 0 && epoch > before {
+			return onlyWork(found), err
+		}
+		before = epoch
 		if _, err := p.db.hub.wait(ctx, wake, time.Until(until)); err != nil {
 			return nil, err
 		}
@@ -142,6 +150,9 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 		}
 		if status != "open" {
 			return fmt.Errorf("round %s/%d: %w", ref.Run, ref.Number, api.ErrClosed)
+		}
+		if err := tx.consented(ctx, s); err != nil {
+			return err
 		}
 		tag, err := tx.Exec(ctx, `
 			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason, base_round)

@@ -28,6 +28,8 @@ type activeModel struct {
 type activeRegion struct {
 	Region    string           `json:"region"`
 	Version   int              `json:"version"`
+	Lineage   string           `json:"lineage,omitempty"`            // of the canary that this is
+	Share     *int             `json:"share_basis_points,omitempty"` // of it
 	Manifest  artifact.Digest  `json:"manifest"`
 	Endpoints []activeEndpoint `json:"endpoints"`
 }
@@ -93,13 +95,17 @@ func (r *Router) viewer(req *http.Request) (caller, *problem) {
 
 func (r *Router) report(t *target) activeModel {
 	out := activeModel{Tenant: t.Owner, Model: t.Model, Environment: t.Environment, Simulated: true, Regions: []activeRegion{}}
-	for _, leg := range t.Legs {
+	for at := range t.Legs {
+		leg := &t.Legs[at]
 		out.Simulated = out.Simulated && leg.Route.Simulated
 		for _, region := range leg.Route.Regions {
 			in := activeRegion{Region: region, Version: leg.Package.Version, Manifest: leg.Package.Manifest, Endpoints: []activeEndpoint{}}
+			if t.Trial != nil && t.Trial.Leg == at {
+				in.Lineage, in.Share = t.Trial.Lineage, &t.Trial.Share
+			}
 			for i := range t.candidates {
 				c := &t.candidates[i]
-				if c.Region != region {
+				if c.Region != region || t.legs[i] != leg {
 					continue
 				}
 				in.Endpoints = append(in.Endpoints, activeEndpoint{Endpoint: c.Name, Kind: c.Kind, Ready: c.Live.Ready() && !c.Unloaded.Load(),
@@ -125,12 +131,12 @@ func (r *Router) getDecision(w http.ResponseWriter, req *http.Request) {
 		r.refuse(w, req, *p)
 		return
 	}
-	record, found := r.records.find(req.PathValue("id"))
+	record, found := r.records.find(req.Context(), req.PathValue("id"))
 	if !found || who.tenant != "" && who.tenant != record.Tenant && who.tenant != record.Owner {
 		r.refuse(w, req, *notFound())
 		return
 	}
-	r.write(w, keptDecision{record, record.Header != "" && r.key.verify(record.Header, record) == nil})
+	r.write(w, keptDecision{record, record.Header != "" && r.key.verify(record.Header, &record) == nil})
 }
 
 func (r *Router) write(w http.ResponseWriter, body any) {

@@ -7,10 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
@@ -36,34 +39,35 @@ type audit struct {
 
 // An auditKey is the secret that the router proves its headers with.
 type auditKey struct {
-	id     string
-	secret [32]byte
+	id      string
+	secret  [32]byte
+	sealers sync.Pool // of *sealer
 }
 
 // loadAuditKey reads the key of the state directory, or makes it. A key that
 // others can read proves nothing and is refused.
-func loadAuditKey(dir string) (auditKey, error) {
+func loadAuditKey(dir string) (*auditKey, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return auditKey{}, fmt.Errorf("state directory: %w", err)
+		return nil, fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(dir, auditKeyFile)
 	if err := makeAuditKey(dir, path); err != nil {
-		return auditKey{}, fmt.Errorf("audit key: %w", err)
+		return nil, fmt.Errorf("audit key: %w", err)
 	}
 	info, err := os.Lstat(path)
 	if err != nil {
-		return auditKey{}, fmt.Errorf("audit key: %w", err)
+		return nil, fmt.Errorf("audit key: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return auditKey{}, fmt.Errorf("audit key %s: must be a file that only its owner can read", path)
+		return nil, fmt.Errorf("audit key %s: must be a file that only its owner can read", path)
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return auditKey{}, fmt.Errorf("audit key: %w", err)
+		return nil, fmt.Errorf("audit key: %w", err)
 	}
-	var key auditKey
+	key := &auditKey{}
 	if n, err := hex.Decode(key.secret[:], []byte(strings.TrimSpace(string(text)))); err != nil || n != len(key.secret) {
-		return auditKey{}, fmt.Errorf("audit key %s: not 64 hex digits", path)
+		return nil, fmt.Errorf("audit key %s: not 64 hex digits", path)
 	}
 	sum := sha256.Sum256(append([]byte("fabric audit key id\n"), key.secret[:]...))
 	key.id = hex.EncodeToString(sum[:8])
@@ -94,21 +98,45 @@ func makeAuditKey(dir, path string) error {
 }
 
 // header returns the audit header of a record.
-func (k *auditKey) header(r Record) string {
-	open := fmt.Sprintf("v1;kid=%s;did=%s;model=%s;region=%s;snapshot=%d;policy=%d", k.id, r.DecisionID, r.Manifest, r.Region, r.Snapshot, r.Policy)
-	return open + ";mac=" + k.mac(open, r)
+func (k *auditKey) header(r *Record) string {
+	var room [512]byte
+	b := append(append(room[:0], "v1;kid="...), k.id...)
+	b = append(append(b, ";did="...), r.DecisionID...)
+	b = append(append(b, ";model="...), r.Manifest...)
+	b = append(append(b, ";region="...), r.Region...)
+	b = strconv.AppendInt(append(b, ";snapshot="...), r.Snapshot, 10)
+	b = strconv.AppendInt(append(b, ";policy="...), r.Policy, 10)
+	return string(k.appendMAC(b, r))
 }
 
-// mac covers the header before it and what the header does not show: whose
-// request it was, which endpoint answered, and the answer itself.
-func (k *auditKey) mac(open string, r Record) string {
-	mac := hmac.New(sha256.New, k.secret[:])
-	fmt.Fprintf(mac, "fabric-audit-v1\n%s\n%s\n%s\n%s\n", open, r.Tenant, r.Endpoint, r.Output)
-	return hex.EncodeToString(mac.Sum(nil)[:16])
+// A sealer is an HMAC that can be used again, with room for what it covers.
+type sealer struct {
+	mac  hash.Hash
+	text []byte
+	sum  [sha256.Size]byte
+}
+
+// appendMAC appends the MAC to a header. It covers what is before it and what
+// the header does not show: whose request it was, which endpoint answered, and
+// the answer itself.
+func (k *auditKey) appendMAC(open []byte, r *Record) []byte {
+	s, ok := k.sealers.Get().(*sealer)
+	if !ok {
+		s = &sealer{mac: hmac.New(sha256.New, k.secret[:])}
+	}
+	defer k.sealers.Put(s)
+	s.text = append(append(s.text[:0], "fabric-audit-v1\n"...), open...)
+	for _, part := range [...]string{r.Tenant, r.Endpoint, string(r.Output)} {
+		s.text = append(append(s.text, '\n'), part...)
+	}
+	s.text = append(s.text, '\n')
+	s.mac.Reset()
+	s.mac.Write(s.text)
+	return hex.AppendEncode(append(open, ";mac="...), s.mac.Sum(s.sum[:0])[:16])
 }
 
 // verify returns nil if this key made the header for the record, else [ErrAudit].
-func (k *auditKey) verify(header string, r Record) error {
+func (k *auditKey) verify(header string, r *Record) error {
 	if !hmac.Equal([]byte(header), []byte(k.header(r))) {
 		return ErrAudit
 	}

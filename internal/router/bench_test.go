@@ -37,7 +37,7 @@ func wide(n int, url string) routing.Snapshot {
 func benched(b *testing.B, s routing.Snapshot) *Router {
 	b.Helper()
 	r, err := New(Options{Region: "eu", Version: "bench", Simulation: true, Listener: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}, StateDir: b.TempDir(),
-		Client: NewClient(), Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Confirmed: time.Now, MaxAge: time.Hour, Now: time.Now})
+		Client: NewClient(nil), Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry(), Confirmed: time.Now, MaxAge: time.Hour, Now: time.Now})
 	require.NoError(b, err)
 	require.NoError(b, r.Use(s))
 	return r
@@ -52,10 +52,7 @@ func BenchmarkDecision(b *testing.B) {
 			in := request{tenant: "t1", model: "m1"}
 			b.ReportAllocs()
 			for b.Loop() {
-				plan := r.plan.Load()
-				t := plan.targets[plan.table.Target("t1", "t1", "m1", production)]
-				ask := r.ask(t, in)
-				if r.pick(t, &ask) < 0 {
+				if decide(r, &in, nil) < 0 {
 					b.Fatal("none")
 				}
 			}

@@ -43,6 +43,9 @@ func (r *Router) caller(req *http.Request) (caller, *problem) {
 	if err == nil {
 		claims, err = r.opts.Verifier.Verify(req.Context(), raw)
 	}
+	if errors.Is(err, token.ErrBusy) {
+		return caller{}, &problem{code: "overloaded", status: http.StatusServiceUnavailable, title: "The router has more unknown tokens to check than it can", detail: err.Error(), retry: 1}
+	}
 	if err != nil {
 		invalid.detail = why(err)
 		return caller{}, invalid
@@ -53,7 +56,7 @@ func (r *Router) caller(req *http.Request) (caller, *problem) {
 // why returns the reason without what was wrapped around it.
 func why(err error) string {
 	for _, known := range []error{token.ErrMalformed, token.ErrSignature, token.ErrKey, token.ErrIssuer,
-		token.ErrAudience, token.ErrExpired, token.ErrEarly, token.ErrClaims} {
+		token.ErrAudience, token.ErrExpired, token.ErrEarly, token.ErrClaims, token.ErrRevoked} {
 		if errors.Is(err, known) {
 			return known.Error()
 		}

@@ -1,15 +1,12 @@
 package router
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
 	"net/http"
-	"time"
+
+	"github.com/atom-fabric/fabric/internal/upstream"
 )
 
 // How an attempt at an endpoint failed.
@@ -27,115 +24,112 @@ type inputError struct{ detail string }
 
 func (e *inputError) Error() string { return "input: " + e.detail }
 
-// A result is a checked answer.
+// A call is what a request sends to whichever endpoint is chosen.
+type call struct {
+	target *target
+	body   []byte
+	once   bool   // it must not be done twice
+	back   bool   // the answer is to be translated back
+	parent string // traceparent
+}
+
+// A result is a checked answer. It must be closed.
 type result struct {
-	output json.RawMessage
-	took   time.Duration
+	output []byte // of /invoke
+	page   *page  // that output lies in
+	memory *memory
+
+	answer *upstream.Answer // of the Open Inference Protocol
+	cancel context.CancelCauseFunc
 }
 
-// forward asks one candidate and reports to its live state how that went.
-func (r *Router) forward(ctx context.Context, t *target, i int, body []byte, back bool) (result, error) {
-	live := t.nodes[i].live
-	live.Begin()
-	began := r.opts.Now()
-	text, err := r.exchange(ctx, t, i, body)
-	var out result
-	if err == nil {
-		if out.output, err = output(text, t.Wire, t.legs[i].Package.Version, back); err != nil {
-			err = fmt.Errorf("%w: %w", errBadAnswer, err)
-		}
+// Close gives back what the answer holds.
+func (o result) Close() {
+	if o.answer != nil {
+		o.answer.Close()
+		o.cancel(nil)
 	}
-	out.took = r.opts.Now().Sub(began)
-	r.metrics.upstream.WithLabelValues(t.nodes[i].Region).Observe(out.took.Seconds())
-	var input *inputError
-	switch {
-	case errors.Is(err, context.Canceled):
-		live.Cancel() // the caller left: that says nothing of the endpoint
-	case err == nil || errors.As(err, &input):
-		live.End(r.now(), int64(out.took), true, 0, 0)
-	default:
-		if live.End(r.now(), int64(out.took), false, latencyLimit*int64(time.Millisecond), rand.Float64()) {
-			r.metrics.ejections.WithLabelValues(t.nodes[i].Region).Inc()
-			r.opts.Log.Warn("endpoint set aside", "endpoint", t.nodes[i].Name, "err", err)
-		}
+	if o.memory != nil {
+		o.memory.put(o.page)
 	}
-	return out, err
 }
 
-// exchange sends the request and returns the body of an answer of status 200,
-// whole: what breaks off in the middle is an error, not an answer.
-func (r *Router) exchange(ctx context.Context, t *target, i int, body []byte) ([]byte, error) {
+// forward asks candidate i. It may run several times at once for a request.
+func (r *Router) forward(ctx context.Context, c *call, i int) (result, error) {
+	a, err := r.exchange(ctx, c, i)
+	if err != nil {
+		return result{}, err
+	}
+	defer a.Close()
+	page := r.memory.get()
+	page.b, err = output(page.b, a.Body, c.target.Wire, c.target.legs[i].Package.Version, c.back)
+	if err != nil {
+		r.memory.put(page)
+		return result{}, fmt.Errorf("%w: %w", errBadAnswer, err)
+	}
+	return result{output: page.b, page: page, memory: &r.memory}, nil
+}
+
+// A sending is a request to a runtime with room for its fields.
+type sending struct {
+	upstream.Request
+	fields [5]upstream.Field
+}
+
+// exchange sends the request and returns an answer of status 200, whole: what
+// breaks off in the middle is an error, not an answer.
+func (r *Router) exchange(ctx context.Context, c *call, i int) (*upstream.Answer, error) {
+	t := c.target
 	manifest := string(t.legs[i].Package.Manifest)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, t.paths[i], bytes.NewReader(body))
+	s := sending{Request: upstream.Request{Method: http.MethodPost, Once: c.once, Path: t.paths[i], Body: c.body, Whole: maxAnswer, Limit: maxAnswer}}
+	s.fields = [...]upstream.Field{{Name: "Content-Type", Value: "application/json"}, {Name: "Traceparent", Value: c.parent},
+		{Name: "X-Fabric-Tenant", Value: t.Caller}, {Name: "X-Fabric-Manifest", Value: manifest}, {Name: latencyHeader, Value: left(ctx)}}
+	s.Header = s.fields[:]
+	a, err := t.nodes[i].up.Do(ctx, &s.Request)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errUnreachable, err)
+		return nil, broken(err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Traceparent", traceOf(ctx).parent)
-	req.Header.Set("X-Fabric-Tenant", t.Caller)
-	req.Header.Set("X-Fabric-Manifest", manifest)
-	// Tells the transport, and nobody else, that the request may be sent again
-	// when an idle connection turns out to be closed.
-	req.Header["Idempotency-Key"] = nil
-	resp, err := r.opts.Client.Do(req)
-	if err != nil {
-		return nil, broken(ctx, errUnreachable, err)
+	if err := judge(a, manifest); err != nil {
+		a.Close()
+		return nil, err
 	}
-	defer resp.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	switch {
-	case err != nil:
-		return nil, broken(ctx, errBadAnswer, err)
-	case len(text) > maxAnswer:
-		return nil, fmt.Errorf("%w: longer than %d bytes", errBadAnswer, maxAnswer)
-	}
-	switch resp.StatusCode {
+	return a, nil
+}
+
+// judge says what an answer's status and package are worth.
+func judge(a *upstream.Answer, manifest string) error {
+	switch a.Status {
 	case http.StatusOK:
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
-		return nil, &inputError{said(text)}
+		return &inputError{said(a.Body)}
 	case http.StatusNotFound:
-		return nil, errNotLoaded
+		return errNotLoaded
 	case http.StatusForbidden:
-		return nil, errRefused
+		return errRefused
 	default:
-		return nil, fmt.Errorf("%w: status %d", errBadAnswer, resp.StatusCode)
+		return fmt.Errorf("%w: status %d", errBadAnswer, a.Status)
 	}
 	// Our runtimes say which package answered; others say nothing.
-	if got := resp.Header.Get("X-Fabric-Manifest"); got != "" && got != manifest {
-		return nil, fmt.Errorf("%w: of another package", errBadAnswer)
+	if got := a.Header.Get("X-Fabric-Manifest"); got != "" && got != manifest {
+		return fmt.Errorf("%w: of another package", errBadAnswer)
 	}
-	return text, nil
+	return nil
 }
 
 // broken tells a caller who left from a deadline, and both from a failure.
-func broken(ctx context.Context, otherwise, err error) error {
+func broken(err error) error {
+	var how *upstream.Error
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
+	case errors.Is(err, context.Canceled):
 		return fmt.Errorf("%w: %w", errGone, context.Canceled)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, upstream.ErrTimeout):
 		return errTimeout
+	case errors.Is(err, upstream.ErrFull):
+		return fmt.Errorf("%w: %w", errBusy, err)
+	case errors.As(err, &how) && how.Answered:
+		return fmt.Errorf("%w: %w", errBadAnswer, err)
 	}
-	return fmt.Errorf("%w: %w", otherwise, err)
-}
-
-// said returns a runtime's {"error"}, short and printable.
-func said(text []byte) string {
-	var e struct {
-		Error string `json:"error"`
-	}
-	if json.Unmarshal(text, &e) != nil || e.Error == "" {
-		return "the runtime refuses it"
-	}
-	out := []rune{}
-	for _, c := range e.Error {
-		if c < ' ' || c == 0x7f {
-			c = ' '
-		}
-		if out = append(out, c); len(out) == 200 {
-			break
-		}
-	}
-	return string(out)
+	return fmt.Errorf("%w: %w", errUnreachable, err)
 }
 
 // failed is the problem of a request of which every attempt failed.
@@ -144,8 +138,10 @@ func failed(err error) *problem {
 	switch {
 	case errors.As(err, &input):
 		return badInput("/input", "%s", input.detail)
+	case errors.Is(err, errBusy):
+		return &problem{code: "overloaded", status: http.StatusServiceUnavailable, title: "Every permitted endpoint has all it can take", detail: "Send less, or again a little later.", retry: 1}
 	case errors.Is(err, errTimeout):
-		return &problem{code: "deadline_exceeded", status: http.StatusGatewayTimeout, title: "No endpoint answered in time"}
+		return &problem{code: "deadline_exceeded", status: http.StatusGatewayTimeout, title: "No endpoint answered in time", detail: "The endpoints that may answer took too long.", retry: 1}
 	case errors.Is(err, errBadAnswer):
 		return &problem{code: "bad_upstream_answer", status: http.StatusBadGateway, title: "The endpoint's answer cannot be used"}
 	case errors.Is(err, errRefused):

@@ -70,7 +70,7 @@ func newFabric(t testing.TB, s setup) *fabric {
 	require.NoError(t, err)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	client := router.NewClient()
+	client := router.NewClient(nil)
 	r, err := router.New(router.Options{
 		Region: "eu", Version: "test", Verifier: token.NewVerifier(keys, issuer, "fabric", time.Now), Simulation: s.simulation,
 		Listener: listener.Addr(), StateDir: s.state, Client: client, Log: slog.New(slog.DiscardHandler),

@@ -1,10 +1,7 @@
 package router
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
 
 	"github.com/atom-fabric/fabric/internal/strictjson"
@@ -16,195 +13,164 @@ const maxRows = 4096
 // translate returns the request of the Open Inference Protocol V2 that an input
 // stands for, and whether the answer is to be translated back. An input with
 // "inputs" is such a request already and is passed on as it is; one with "data"
-// is a list of rows of numbers.
-func translate(input json.RawMessage) (body []byte, back bool, p *problem) {
-	members, err := strictjson.Object(input)
-	if err != nil {
-		return nil, false, badInput("/input", "cannot be read")
-	}
-	var data, inputs json.RawMessage
-	for _, m := range members {
-		switch m.Name {
+// is a list of rows of numbers, and is put into out. The input has passed
+// strictjson with the body that it is a part of.
+func translate(out, input []byte) (body []byte, back bool, p *problem) {
+	var data, inputs []byte
+	count := 0
+	known := strictjson.Members(input, func(name, value []byte) bool {
+		count++
+		switch string(name) {
 		case "data":
-			data = m.Value
+			data = value
 		case "inputs":
-			inputs = m.Value
+			inputs = value
 		case "id", "parameters", "outputs":
 		default:
-			return nil, false, badInput("/input", "has other members than data, inputs, id, parameters and outputs")
+			return false
 		}
-	}
+		return true
+	})
 	switch {
+	case !known:
+		return nil, false, badInput("/input", "has other members than data, inputs, id, parameters and outputs")
 	case data == nil && inputs == nil:
 		return nil, false, badInput("/input", "give data, a list of rows of numbers, or inputs, tensors of the Open Inference Protocol V2")
-	case data != nil && len(members) > 1:
+	case data != nil && count > 1:
 		return nil, false, badInput("/input", "data stands alone")
 	case inputs != nil:
 		return input, false, nil
 	}
-	rows, columns, problem := measure(data)
-	if problem != nil {
-		return nil, false, problem
+	rows, columns, p := measure(data)
+	if p != nil {
+		return nil, false, p
 	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, `{"inputs":[{"name":"rows","datatype":"FP64","shape":[%d,%d],"data":`, rows, columns)
-	out.Write(data)
-	out.WriteString(`}]}`)
-	return out.Bytes(), true, nil
+	out = append(out, `{"inputs":[{"name":"rows","datatype":"FP64","shape":[`...)
+	out = strconv.AppendInt(out, int64(rows), 10)
+	out = append(out, ',')
+	out = strconv.AppendInt(out, int64(columns), 10)
+	out = append(out, `],"data":`...)
+	out = append(out, data...)
+	return append(out, `}]}`...), true, nil
 }
 
 // measure returns the shape of rows of numbers, all of the same length. One row
-// may stand without the brackets around it. The text is known to be JSON.
-func measure(data json.RawMessage) (rows, columns int, p *problem) {
-	var list []json.RawMessage
-	if err := json.Unmarshal(data, &list); err != nil || len(list) == 0 {
+// may stand without the brackets around it. The text has passed strictjson.
+func measure(data []byte) (rows, columns int, p *problem) {
+	if len(data) == 0 || data[0] != '[' {
 		return 0, 0, badInput("/input/data", "must be a list of rows")
 	}
-	if list[0][0] != '[' {
-		columns, p = count(data, "/input/data")
-		return 1, columns, p
-	}
-	if len(list) > maxRows {
-		return 0, 0, badInput("/input/data", "at most %d rows", maxRows)
-	}
-	for i, row := range list {
-		at := "/input/data/" + strconv.Itoa(i)
-		n, problem := count(row, at)
-		if problem != nil {
-			return 0, 0, problem
+	single := false
+	strictjson.Elements(data, func(row []byte) bool {
+		if rows == 0 && row[0] != '[' {
+			single = true
+			return false
 		}
-		if i > 0 && n != columns {
-			return 0, 0, badInput(at, "is not as long as the first row")
+		if rows++; rows > maxRows {
+			p = badInput("/input/data", "at most %d rows", maxRows)
+			return false
+		}
+		n, at, err := numbers(row)
+		switch {
+		case err != "":
+			p = badInput(place(rows-1, at), "%s", err)
+		case rows > 1 && n != columns:
+			p = badInput(place(rows-1, -1), "is not as long as the first row")
 		}
 		columns = n
-	}
-	return len(list), columns, nil
-}
-
-// count returns the length of a list of finite numbers.
-func count(row json.RawMessage, at string) (int, *problem) {
-	var numbers []*float64
-	if err := json.Unmarshal(row, &numbers); err != nil || len(numbers) == 0 {
-		return 0, badInput(at, "must be a list of finite numbers")
-	}
-	for i, n := range numbers {
-		if n == nil {
-			return 0, badInput(at+"/"+strconv.Itoa(i), "must be a number")
+		return p == nil
+	})
+	switch {
+	case single:
+		n, at, err := numbers(data)
+		switch {
+		case err != "" && at >= 0:
+			return 0, 0, badInput("/input/data/"+strconv.Itoa(at), "%s", err)
+		case err != "":
+			return 0, 0, badInput("/input/data", "%s", err)
 		}
+		return 1, n, nil
+	case p == nil && rows == 0:
+		p = badInput("/input/data", "must be a list of rows")
 	}
-	return len(numbers), nil
+	return rows, columns, p
 }
 
-// An oipAnswer is what is read of a runtime's answer.
-type oipAnswer struct {
-	ModelName    string `json:"model_name"`
-	ModelVersion string `json:"model_version"`
-	Outputs      []struct {
-		Name     string          `json:"name"`
-		Shape    []int           `json:"shape"`
-		Datatype string          `json:"datatype"`
-		Data     json.RawMessage `json:"data"`
-	} `json:"outputs"`
+// place points at a row, or at a number of it.
+func place(row, number int) string {
+	at := "/input/data/" + strconv.Itoa(row)
+	if number >= 0 {
+		at += "/" + strconv.Itoa(number)
+	}
+	return at
 }
 
-// output checks a runtime's answer and returns what the caller gets of it: the
-// outputs by name, nested by shape, or {"outputs": ...} for a request that was
-// passed on as it is. An answer of another model or version is none.
-func output(text []byte, wire string, version int, back bool) (json.RawMessage, error) {
-	var a oipAnswer
-	if err := json.Unmarshal(text, &a); err != nil {
-		return nil, fmt.Errorf("not an answer of the protocol: %w", err)
+// numbers returns the length of a list of finite numbers, or what is wrong, and
+// at which element if it is one.
+func numbers(row []byte) (n, at int, wrong string) {
+	const wanted = "must be a list of finite numbers"
+	if row[0] != '[' {
+		return 0, -1, wanted
 	}
-	if a.ModelName != wire || a.ModelVersion != "" && a.ModelVersion != strconv.Itoa(version) {
-		return nil, fmt.Errorf("an answer of another model or version")
-	}
-	if len(a.Outputs) == 0 {
-		return nil, fmt.Errorf("no outputs")
-	}
-	named := make(map[string]json.RawMessage, len(a.Outputs))
-	for _, o := range a.Outputs {
-		nested, err := nest(o.Data, o.Shape)
-		if err != nil {
-			return nil, fmt.Errorf("an output: %w", err)
-		}
-		if o.Name == "" || named[o.Name] != nil {
-			return nil, fmt.Errorf("an output without a name of its own")
-		}
-		named[o.Name] = nested
-	}
-	if back {
-		return compact(named)
-	}
-	return compact(map[string]any{"outputs": a.Outputs})
-}
-
-// nest returns data, flat or nested, nested as the shape says, if it has as many
-// elements.
-func nest(data json.RawMessage, shape []int) (json.RawMessage, error) {
-	flat, err := flatten(nil, data, 0)
-	if err != nil {
-		return nil, err
-	}
-	size := 1
-	for _, dim := range shape {
-		if dim < 0 || dim > maxAnswer || size > maxAnswer {
-			return nil, errShape
-		}
-		size *= dim
-	}
-	if size != len(flat) || len(shape) == 0 || len(shape) > maxDims {
-		return nil, errShape
-	}
-	return build(flat, shape)
-}
-
-// maxDims bounds the nesting of a tensor.
-const maxDims = 8
-
-var errShape = errors.New("the data does not have the shape")
-
-func flatten(flat []json.RawMessage, data json.RawMessage, depth int) ([]json.RawMessage, error) {
-	var list []json.RawMessage
-	if err := json.Unmarshal(data, &list); err != nil || depth == maxDims {
-		return nil, errShape
-	}
-	for _, item := range list {
-		if item[0] != '[' {
-			flat = append(flat, item)
+	for i := 1; i < len(row)-1; {
+		switch c := row[i]; {
+		case c == ',' || c == ' ' || c == '\t' || c == '\n' || c == '\r':
+			i++
 			continue
+		case c == 'n':
+			return 0, n, "must be a number"
+		case c != '-' && (c < '0' || c > '9'):
+			return 0, -1, wanted
 		}
-		var err error
-		if flat, err = flatten(flat, item, depth+1); err != nil {
-			return nil, err
+		from, scaled := i, false
+		for ; i < len(row)-1 && row[i] > ' ' && row[i] != ','; i++ {
+			scaled = scaled || row[i]|0x20 == 'e'
 		}
+		if scaled || i-from > 300 { // only these can be out of range
+			if _, err := strconv.ParseFloat(string(row[from:i]), 64); err != nil {
+				return 0, -1, wanted
+			}
+		}
+		n++
 	}
-	return flat, nil
+	if n == 0 {
+		return 0, -1, wanted
+	}
+	return n, -1, ""
 }
 
-func build(list []json.RawMessage, shape []int) (json.RawMessage, error) {
-	if len(shape) == 1 {
-		return compact(list)
-	}
-	groups := make([]json.RawMessage, shape[0])
-	for i := range groups {
-		size := len(list) / len(groups)
-		group, err := build(list[i*size:(i+1)*size], shape[1:])
-		if err != nil {
-			return nil, err
+// quoted appends a text as JSON.
+func quoted(out []byte, text string) []byte {
+	for i := range len(text) {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			other, err := compact(text)
+			if err != nil {
+				return append(out, `""`...) // not reached: texts encode
+			}
+			return append(out, other...)
 		}
-		groups[i] = group
 	}
-	return compact(groups)
+	out = append(out, '"')
+	out = append(out, text...)
+	return append(out, '"')
 }
 
-// compact encodes without spaces and without HTML escapes, so that the bytes
-// stay what they are when they are put into a larger document.
-func compact(v any) (json.RawMessage, error) {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(v); err != nil {
-		return nil, err
+// said returns a runtime's {"error"}, short and printable.
+func said(text []byte) string {
+	var e struct {
+		Error string `json:"error"`
 	}
-	return bytes.TrimRight(out.Bytes(), "\n"), nil
+	if json.Unmarshal(text, &e) != nil || e.Error == "" {
+		return "the runtime refuses it"
+	}
+	out := []rune{}
+	for _, c := range e.Error {
+		if c < ' ' || c == 0x7f {
+			c = ' '
+		}
+		if out = append(out, c); len(out) == 200 {
+			break
+		}
+	}
+	return string(out)
 }

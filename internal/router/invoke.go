@@ -2,9 +2,7 @@ package router
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -12,172 +10,184 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
-// attempts is how many endpoints a request may be sent to. An inference changes
-// nothing, so a second one is safe.
-const attempts = 2
-
-// An answer is the body of a 200.
-type answer struct {
-	Tenant    string          `json:"tenant"`
-	Model     string          `json:"model_id"`
-	Version   int             `json:"version"`
-	Region    string          `json:"region"`
-	Endpoint  string          `json:"endpoint"`
-	Output    json.RawMessage `json:"output"`
-	Decision  decision        `json:"decision"`
-	Audit     audit           `json:"audit"`
-	Simulated bool            `json:"simulated"`
+// A visit is a call of a model from its arrival until it is answered.
+type visit struct {
+	r        *Router
+	w        http.ResponseWriter
+	req      *http.Request
+	span     span
+	who      caller
+	plan     *plan
+	began    time.Time
+	upstream time.Duration // of it spent waiting for runtimes
+	status   int
+	place    uint64 // of the record among the others
+	kept     bool
+	record   Record // from the moment on that it is known what is asked
 }
 
-// invoke answers POST /invoke.
-func (r *Router) invoke(w http.ResponseWriter, req *http.Request) {
-	began := r.opts.Now()
-	upstream, status := time.Duration(0), http.StatusOK
-	defer func() {
-		r.metrics.requests.WithLabelValues(strconv.Itoa(status)).Inc()
-		r.metrics.added.Observe((r.opts.Now().Sub(began) - upstream).Seconds())
-	}()
-	refuse := func(p *problem) {
-		status = p.status
-		r.refuse(w, req, *p)
-	}
+// visit begins a call. Whoever begins one ends it.
+func (r *Router) visit(w http.ResponseWriter, req *http.Request) *visit {
+	return &visit{r: r, w: w, req: req, span: traceOf(req.Context()), began: r.opts.Now(), status: http.StatusOK}
+}
 
-	who, p := r.caller(req)
-	if p != nil {
-		refuse(p)
-		return
-	}
-	in, p := r.read(w, req, who)
-	if p != nil {
-		refuse(p)
-		return
-	}
-	if who.simulated {
-		who.tenant = in.tenant
-		w.Header().Set("X-Fabric-Simulated", "true")
-	}
-	if in.tenant != who.tenant { // another tenant's things are not there
-		refuse(notFound())
-		return
-	}
-	plan := r.plan.Load()
-	if plan == nil {
-		refuse(&problem{code: "no_snapshot", status: http.StatusServiceUnavailable, title: "The router has no signed snapshot yet",
-			detail: "It follows the control plane, which has published none.", retry: 1})
-		return
-	}
-	r.age(w, plan)
-	t, p := plan.resolve(who, in)
-	if p != nil {
-		refuse(p)
-		return
-	}
-	record := Record{DecisionID: traceOf(req.Context()).decision(), At: began.UTC(), Tenant: who.tenant, Owner: t.Owner, Model: t.Model,
-		Environment: t.Environment, Snapshot: plan.table.Snapshot.Version, Policy: t.Policy, TraceID: traceOf(req.Context()).trace, Simulated: who.simulated}
-	out, took, p := r.serve(req.Context(), t, in, &record)
-	upstream = took
-	if p != nil {
-		if record.Status = p.status; p.status == statusGone {
-			status = statusGone
-			r.records.put(record)
-			return
-		}
-		record.Problem = p.code
-		r.records.put(record)
-		refuse(p)
-		return
-	}
-	record.Status = http.StatusOK
-	record.KeyID, record.Header = r.key.id, r.key.header(record)
-	r.records.put(record)
-	r.metrics.decisions.WithLabelValues(record.Region).Inc()
+// end counts the call.
+func (v *visit) end() {
+	v.r.metrics.calls.ended(v, v.r.opts.Now())
+}
 
-	out.Audit = audit{DecisionID: record.DecisionID, TraceID: record.TraceID, Manifest: record.Manifest, Snapshot: record.Snapshot, Policy: record.Policy, Output: record.Output, Header: record.Header}
-	out.Simulated = record.Simulated
-	text, err := compact(out)
-	if err != nil {
-		r.opts.Log.ErrorContext(req.Context(), "answer", "err", err)
-		refuse(&problem{code: "internal", status: http.StatusInternalServerError, title: "Something failed; the trace id says where to look"})
-		return
+// refuse answers with a problem, and records that if it was decided upon.
+// Nothing is sent to a caller that left.
+func (v *visit) refuse(p *problem) {
+	v.status = p.status
+	if v.record.DecisionID != "" {
+		v.record.Status, v.record.Problem = p.status, p.code
+		v.keep()
 	}
-	w.Header().Set(auditHeader, record.Header)
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	_, _ = w.Write(text) // the caller may be gone; the decision is recorded
+	if p.status != statusGone {
+		v.r.refuse(v.w, v.req, *p)
+	}
+}
+
+// resolve finds what a request is for, in the plan that then serves it to its end.
+func (v *visit) resolve(in *request) (t *target, s side, p *problem) {
+	if v.who.simulated {
+		v.who.tenant = in.tenant
+		v.w.Header()["X-Fabric-Simulated"] = []string{"true"}
+	}
+	if in.tenant != v.who.tenant { // another tenant's things are not there
+		return nil, s, notFound()
+	}
+	if v.plan = v.r.plan.Load(); v.plan == nil {
+		return nil, s, &problem{code: "no_snapshot", status: http.StatusServiceUnavailable, title: "The router has no signed snapshot yet",
+			detail: "It follows the control plane, which has published none.", retry: 1}
+	}
+	v.r.age(v.w, v.plan)
+	if p = v.r.admit(v.plan, in.tenant); p != nil {
+		return nil, s, p
+	}
+	if t, p = v.plan.resolve(v.who, in); p != nil {
+		return nil, s, p
+	}
+	v.record = Record{DecisionID: v.span.decision(), At: v.began.UTC(), Tenant: v.who.tenant, Owner: t.Owner, Model: t.Model,
+		Environment: t.Environment, Snapshot: v.plan.table.Snapshot.Version, Policy: t.Policy, TraceID: v.span.trace, Simulated: v.who.simulated}
+	if p = permitted(t, in); p == nil {
+		s, p = t.side(in)
+	}
+	if s.tried {
+		v.record.Lineage, v.record.Canary = s.trial.Lineage, s.trial.Canary
+	}
+	return t, s, p
+}
+
+// answered notes who answered with what, and seals it with the audit header.
+func (v *visit) answered(t *target, i int, output artifact.Digest) {
+	n, leg := t.nodes[i], t.legs[i]
+	v.record.Version, v.record.Manifest = leg.Package.Version, leg.Package.Manifest
+	v.record.Region, v.record.Endpoint, v.record.Output = n.Region, n.Name, output
+	v.record.Simulated = v.record.Simulated || leg.Route.Simulated || n.Simulated
+	v.record.Status = v.status
+	v.record.KeyID, v.record.Header = v.r.key.id, v.r.key.header(&v.record)
+	v.place, v.kept = v.keep()
+	v.w.Header()[auditHeader] = []string{v.record.Header}
+}
+
+// deadline is how long an answer may take.
+func (in *request) deadline() time.Duration {
+	if in.prefers.maxLatency > 0 {
+		return in.prefers.maxLatency
+	}
+	return defaultDeadline
+}
+
+// unanswered is the problem of a request to which no endpoint gave an answer.
+func unanswered(try *trial, err error) *problem {
+	switch {
+	case errors.Is(err, errGone):
+		return &problem{status: statusGone}
+	case errors.Is(err, errNobody):
+		return unfit(try.target, &try.ask)
+	}
+	p := failed(err)
+	if p.code == "none_healthy" || p.code == "deadline_exceeded" {
+		p.detail += barred(try.target)
+	}
+	return p
 }
 
 // statusGone is how a caller that left is counted; it is never sent.
 const statusGone = 499
 
-// serve decides, asks the endpoint, and once more another one if the first
-// fails. It returns the answer without its audit part.
-func (r *Router) serve(ctx context.Context, t *target, in request, record *Record) (answer, time.Duration, *problem) {
-	if p := permitted(t, in.prefers.region); p != nil {
-		return answer{}, 0, p
+// invoke answers POST /invoke.
+func (r *Router) invoke(w http.ResponseWriter, req *http.Request) {
+	v := r.visit(w, req)
+	defer v.end()
+	page := r.memory.get()
+	defer r.memory.put(page) // all that was sent of it has been sent by then
+	if p := v.invoke(page); p != nil {
+		v.refuse(p)
 	}
-	body, back, p := translate(in.input)
+}
+
+func (v *visit) invoke(page *page) (p *problem) {
+	r := v.r
+	if v.who, p = r.caller(v.req); p != nil {
+		return p
+	}
+	in, p := r.read(v.w, v.req, page, v.who)
 	if p != nil {
-		return answer{}, 0, p
+		return p
 	}
-	deadline := defaultDeadline
-	if in.prefers.maxLatency > 0 {
-		deadline = in.prefers.maxLatency
+	if p = in.keyed(v.req.Header, v.who); p != nil {
+		return p
 	}
-	ctx, cancel := context.WithTimeout(ctx, deadline)
+	if p = in.bounded(v.req.Header); p != nil {
+		return p
+	}
+	t, side, p := v.resolve(&in)
+	if p != nil {
+		return p
+	}
+	// The translated input lies behind the body that it is made from.
+	body, back, p := translate(page.b[len(page.b):], in.input)
+	if p != nil {
+		return p
+	}
+	if back && cap(page.b)-len(page.b) < len(body) {
+		page.b = body // it grew
+	}
+	ctx, cancel := context.WithTimeout(v.req.Context(), in.deadline())
 	defer cancel()
-
-	ask := r.ask(t, in)
-	why := explain(t, &ask, in)
-	why.ID = record.DecisionID
-	var upstream time.Duration
-	var last error
-	for attempt := 1; attempt <= attempts; attempt++ {
-		i := r.pick(t, &ask)
-		if i < 0 {
-			break
-		}
-		got, err := r.attempt(ctx, t, i, attempt, body, back)
-		upstream += got.took
-		if err == nil {
-			why.Attempts, why.Reason = attempt, reason(t, &ask, i, attempt)
-			return t.answered(i, got.output, why, record), upstream, nil
-		}
-		last = err
-		var input *inputError
-		if errors.Is(err, errGone) || errors.As(err, &input) || ctx.Err() != nil {
-			break
-		}
-		r.metrics.retries.Inc()
-		ask.Skip, ask.Now = t.nodes[i].live, r.now()
+	ask := r.ask(t, &in, side)
+	why := explain(t, &ask, &in, side)
+	why.ID = v.record.DecisionID
+	c := &call{target: t, once: in.once, body: body, back: back, parent: v.span.parent}
+	try := &trial{target: t, ask: ask, once: in.once, send: func(ctx context.Context, i int) (result, error) { return r.forward(ctx, c, i) }}
+	got, err := r.try(ctx, try)
+	v.upstream = try.upstream
+	if err != nil {
+		v.blame(try)
+		return unanswered(try, err)
 	}
-	switch {
-	case errors.Is(last, errGone):
-		return answer{}, upstream, &problem{status: statusGone}
-	case last != nil:
-		return answer{}, upstream, failed(last)
+	defer got.Close()
+	why.Attempts, why.Reason = try.sent, reason(t, &try.ask, try.chosen, try.place())
+	v.answered(t, try.chosen, artifact.DigestOf(got.output))
+	if p := v.durable(); p != nil {
+		return p
 	}
-	return answer{}, upstream, unfit(t, &ask)
+	v.write(got.output, &why)
+	return nil
 }
 
-// attempt asks candidate i. The first attempt gets half of the time where there
-// is somebody else to ask, so that one that hangs costs half, not all.
-func (r *Router) attempt(ctx context.Context, t *target, i, attempt int, body []byte, back bool) (result, error) {
-	if end, ok := ctx.Deadline(); ok && attempt == 1 && len(t.candidates) > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
-		defer cancel()
-	}
-	return r.forward(ctx, t, i, body, back)
-}
-
-// answered fills in what was answered by whom, in the answer and the record.
-func (t *target) answered(i int, output json.RawMessage, why decision, record *Record) answer {
-	n, leg := t.nodes[i], t.legs[i]
-	record.Version, record.Manifest = leg.Package.Version, leg.Package.Manifest
-	record.Region, record.Endpoint = n.Region, n.Name
-	record.Output = artifact.DigestOf(output)
-	record.Simulated = record.Simulated || leg.Route.Simulated || n.Simulated
-	return answer{Tenant: t.Caller, Model: t.Model, Version: leg.Package.Version, Region: n.Region, Endpoint: n.Name, Output: output, Decision: why}
+// write sends the answer of /invoke, which is written around the output.
+func (v *visit) write(output []byte, why *decision) {
+	page := v.r.memory.get()
+	defer v.r.memory.put(page)
+	page.b = appendAnswer(page.b, &v.record, output, why)
+	h := v.w.Header()
+	values := [...]string{"application/json", "nosniff", strconv.Itoa(len(page.b))}
+	h["Content-Type"], h["X-Content-Type-Options"], h["Content-Length"] = values[0:1:1], values[1:2:2], values[2:3:3]
+	_, _ = v.w.Write(page.b) // the caller may be gone; the decision is recorded
 }
 
 // age says in the headers which snapshot decided and how long ago the control
@@ -185,9 +195,12 @@ func (t *target) answered(i int, output json.RawMessage, why decision, record *R
 // forbids stays forbidden, and its models are the last that were approved.
 func (r *Router) age(w http.ResponseWriter, p *plan) {
 	age := r.snapshotAge()
-	w.Header().Set("X-Fabric-Snapshot", fmt.Sprintf("%d;age=%d", p.table.Snapshot.Version, int(age.Seconds())))
+	var room [48]byte
+	text := strconv.AppendInt(room[:0], p.table.Snapshot.Version, 10)
+	text = strconv.AppendInt(append(text, ";age="...), int64(age.Seconds()), 10)
+	w.Header()["X-Fabric-Snapshot"] = []string{string(text)}
 	if age > r.opts.MaxAge {
-		w.Header().Set("X-Fabric-Snapshot-Stale", "true")
+		w.Header()["X-Fabric-Snapshot-Stale"] = []string{"true"}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 )
 
 // problemTypes is where docs/protocol/invoke.md is read; a code is an anchor in it.
@@ -18,7 +19,8 @@ type problem struct {
 	title  string
 	detail string
 	errors []fieldError
-	retry  int // seconds, 0: no Retry-After
+	retry  int  // seconds, 0: no Retry-After
+	oip    bool // a client of the Open Inference Protocol reads it
 }
 
 // A fieldError is what is wrong at a place of the body.
@@ -37,14 +39,19 @@ type problemDocument struct {
 	Instance string       `json:"instance"`
 	Code     string       `json:"code"`
 	Errors   []fieldError `json:"errors,omitempty"`
+	Error    string       `json:"error,omitempty"` // of the Open Inference Protocol
 }
 
 // refuse answers with a problem document.
 func (r *Router) refuse(w http.ResponseWriter, req *http.Request, p problem) {
-	text, err := json.Marshal(problemDocument{
+	doc := problemDocument{
 		Type: problemTypes + p.code, Title: p.title, Status: p.status, Detail: p.detail,
 		Instance: traceOf(req.Context()).trace, Code: p.code, Errors: p.errors,
-	})
+	}
+	if p.oip {
+		doc.Error = strings.TrimSuffix(p.title+": "+p.detail, ": ")
+	}
+	text, err := json.Marshal(doc)
 	if err != nil { // only texts and numbers
 		r.opts.Log.Error("problem document", "err", err)
 	}

@@ -1,19 +1,12 @@
 package router
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,123 +17,197 @@ import (
 // A Record is a decision as it is kept: what was asked by whom, never what was
 // in it.
 type Record struct {
-	DecisionID  string          `json:"decision_id"`
-	At          time.Time       `json:"at"`
-	Tenant      string          `json:"tenant"` // the caller's
-	Owner       string          `json:"owner"`  // the model's
-	Model       string          `json:"model"`
-	Environment string          `json:"environment"`
-	Version     int             `json:"version,omitempty"`
-	Manifest    artifact.Digest `json:"manifest,omitempty"`
-	Region      string          `json:"region,omitempty"`
-	Endpoint    string          `json:"endpoint,omitempty"`
-	Output      artifact.Digest `json:"output,omitempty"`
-	Snapshot    int64           `json:"snapshot"`
-	Policy      int64           `json:"policy"`
-	TraceID     string          `json:"trace_id"`
-	Status      int             `json:"status"`
-	Problem     string          `json:"problem,omitempty"`
-	KeyID       string          `json:"key_id,omitempty"`
-	Header      string          `json:"header,omitempty"`
-	Simulated   bool            `json:"simulated"`
+	Sequence    int64     `json:"seq"` // in the spool that it is kept in
+	DecisionID  string    `json:"decision_id"`
+	At          time.Time `json:"at"`
+	Tenant      string    `json:"tenant"` // the caller's
+	Owner       string    `json:"owner"`  // the model's
+	Model       string    `json:"model"`
+	Environment string    `json:"environment"`
+	Version     int       `json:"version,omitempty"`
+	// Lineage is of the canary that the call had a part in: the hash of its caller
+	// chose the side. "" where none runs, or where the call named its version.
+	Lineage string `json:"lineage,omitempty"`
+	// Canary says that it was the canary's side. Version is what answered: another
+	// one than the canary's if that could not.
+	Canary   bool            `json:"canary,omitempty"`
+	Manifest artifact.Digest `json:"manifest,omitempty"`
+	Region   string          `json:"region,omitempty"`
+	Endpoint string          `json:"endpoint,omitempty"`
+	Output   artifact.Digest `json:"output,omitempty"`
+	Snapshot int64           `json:"snapshot"`
+	Policy   int64           `json:"policy"`
+	TraceID  string          `json:"trace_id"`
+	Status   int             `json:"status"`
+	Problem  string          `json:"problem,omitempty"`
+	// LatencyMicros is from the request to the answer, UpstreamMicros what runtimes took of it.
+	LatencyMicros  int64  `json:"latency_micros,omitempty"`
+	UpstreamMicros int64  `json:"upstream_micros,omitempty"`
+	KeyID          string `json:"key_id,omitempty"`
+	Header         string `json:"header,omitempty"`
+	Simulated      bool   `json:"simulated"`
 }
 
 const (
-	recordsFile  = "decisions.jsonl"
-	recordsFiles = 8       // rotated ones that are kept
-	recordsBytes = 8 << 20 // of a file
-	recordsQueue = 4096    // not yet written; more are dropped and counted
-	maxRecord    = 16 << 10
+	commitEvery = 10 * time.Millisecond // records that are put meanwhile share a write to the disk
+	kickEvery   = 512                   // so many do not wait for it; a power of two
+	idleAfter   = 100                   // commits with nothing to write before the writer sleeps
+	recentSize  = 1024                  // records that are found without the disk
 )
 
 // decisionID is the form of decision ids.
 var decisionID = regexp.MustCompile(`^[0-9a-f]{32}-[0-9a-f]{16}$`)
 
+// errNotKept says that a record is not on disk and will not be.
+var errNotKept = errors.New("the record was not kept")
+
 // A recorder keeps decisions on disk without making a request wait for the
-// disk. A crash loses what was answered in its last moments; a full disk loses
-// what comes, and both are the price of answering at all: it is counted.
+// disk, unless it asks to. A crash loses what was answered in its last
+// hundredth of a second; a full disk loses what comes. Both are the price of answering at
+// all: what is lost leaves a gap in the sequence, and is counted.
 type recorder struct {
-	dir     string
-	queue   chan Record
+	spool   *spool
+	ring    *ring
 	dropped prometheus.Counter
+	kick    chan struct{} // capacity 1: write now
+	asleep  atomic.Bool   // the writer waits for a kick, not for the time
 
 	mu     sync.Mutex
-	recent map[string]Record // at least those in the queue
-	order  []string          // of recent, a ring
+	recent map[string]Record
+	order  [recentSize]string // of recent, a ring
 	next   int
+	failed uint64        // places in the ring up to which something was not kept
+	done   uint64        // places in the ring that were dealt with
+	moved  chan struct{} // closed when done has moved
 }
 
-func openRecorder(dir string, dropped prometheus.Counter) (*recorder, error) {
-	r := &recorder{dir: filepath.Join(dir, "decisions"), queue: make(chan Record, recordsQueue), dropped: dropped,
-		recent: map[string]Record{}, order: make([]string, 2*recordsQueue)}
-	if err := os.MkdirAll(r.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("decision records: %w", err)
+// newRecorder keeps records in a spool that is open.
+func newRecorder(s *spool, dropped prometheus.Counter) *recorder {
+	return &recorder{spool: s, ring: newRing(ringSize), dropped: dropped, kick: make(chan struct{}, 1), recent: map[string]Record{}, moved: make(chan struct{})}
+}
+
+// put hands a record over to be kept and returns its place, for [recorder.wait].
+// It never blocks; when there is no room the record is dropped.
+func (r *recorder) put(record *Record) (place uint64, ok bool) {
+	place, ok = r.ring.push(record)
+	if place%kickEvery == 0 || r.asleep.Load() {
+		select {
+		case r.kick <- struct{}{}:
+		default:
+		}
 	}
-	return r, nil
+	return place, ok
 }
 
-// put keeps a record, in memory at once and on disk soon.
-func (r *recorder) put(record Record) {
-	r.mu.Lock()
-	delete(r.recent, r.order[r.next])
-	r.order[r.next] = record.DecisionID
-	r.recent[record.DecisionID] = record
-	r.next = (r.next + 1) % len(r.order)
-	r.mu.Unlock()
-	select {
-	case r.queue <- record:
-	default:
-		r.dropped.Inc()
+// wait returns when the record at a place is on disk, or [errNotKept].
+func (r *recorder) wait(ctx context.Context, place uint64) error {
+	for {
+		r.mu.Lock()
+		done, failed, moved := r.done, r.failed, r.moved
+		r.mu.Unlock()
+		switch {
+		case place < failed: // it, or one that was written with it
+			return errNotKept
+		case place < done:
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return errNotKept
+		}
 	}
 }
 
 // run writes until ctx ends, and then what is left.
 func (r *recorder) run(ctx context.Context) error {
-	file := recordFile{dir: r.dir}
-	for {
-		select {
-		case record := <-r.queue:
-			r.write(&file, record)
-		case <-ctx.Done():
-			for {
+	ticker := time.NewTicker(commitEvery)
+	defer ticker.Stop()
+	var lines bytes.Buffer
+	for idle := 0; ; {
+		if r.commit(&lines) {
+			idle = 0
+		} else if idle++; idle >= idleAfter {
+			r.asleep.Store(true)
+			if !r.ring.waiting() { // else it was put before it could know
 				select {
-				case record := <-r.queue:
-					r.write(&file, record)
-				default:
-					return file.close()
+				case <-r.kick:
+				case <-ctx.Done():
 				}
 			}
-		}
-	}
-}
-
-// write writes a record and those that wait behind it in one go.
-func (r *recorder) write(file *recordFile, record Record) {
-	var lines bytes.Buffer
-	count := 0
-	for more := true; more; {
-		if text, err := json.Marshal(record); err == nil {
-			lines.Write(append(text, '\n'))
-			count++
-		}
-		if lines.Len() > 64<<10 {
-			break
+			r.asleep.Store(false)
+			idle = 0
 		}
 		select {
-		case record = <-r.queue:
-		default:
-			more = false
+		case <-ctx.Done():
+			for r.commit(&lines) {
+			}
+			return r.spool.close()
+		case <-r.kick:
+		case <-ticker.C:
 		}
-	}
-	if err := file.append(lines.Bytes()); err != nil {
-		r.dropped.Add(float64(count))
 	}
 }
 
-// find returns the record of a decision.
-func (r *recorder) find(id string) (Record, bool) {
+// commit writes what waits in one go, and reports whether there was anything.
+func (r *recorder) commit(lines *bytes.Buffer) bool {
+	lines.Reset()
+	var records []Record
+	var record Record
+	end := uint64(0)
+	lost := int64(0)
+	for len(records) < ringSize/4 {
+		place, ok := r.ring.pop(&record)
+		if !ok {
+			break
+		}
+		end = place + 1
+		lost += r.ring.lostBefore() // their numbers are left out
+		record.Sequence = r.spool.reserve(1 + lost)
+		r.dropped.Add(float64(lost))
+		lost = 0
+		before := lines.Len()
+		lines.Write(append(appendRecord(lines.AvailableBuffer(), &record), '\n'))
+		if lines.Len()-before > maxRecord { // its number is lost with it
+			lines.Truncate(before)
+			r.dropped.Inc()
+			continue
+		}
+		records = append(records, record)
+	}
+	if end == 0 {
+		return false
+	}
+	err := r.spool.append(lines.Bytes(), len(records))
+	if err != nil {
+		r.dropped.Add(float64(len(records)))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, record := range records {
+		delete(r.recent, r.order[r.next])
+		r.order[r.next] = record.DecisionID
+		r.recent[record.DecisionID] = record
+		r.next = (r.next + 1) % len(r.order)
+	}
+	if r.done = end; err != nil {
+		r.failed = end
+	}
+	close(r.moved)
+	r.moved = make(chan struct{})
+	return true
+}
+
+// find returns the record of a decision. One that was put a moment ago is
+// waited for.
+func (r *recorder) find(ctx context.Context, id string) (Record, bool) {
 	if !decisionID.MatchString(id) {
 		return Record{}, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*commitEvery)
+	defer cancel()
+	if end := r.ring.end(); end > 0 {
+		_ = r.wait(ctx, end-1) // what is not kept may be found all the same
 	}
 	r.mu.Lock()
 	record, ok := r.recent[id]
@@ -148,108 +215,5 @@ func (r *recorder) find(id string) (Record, bool) {
 	if ok {
 		return record, true
 	}
-	files := append([]string{filepath.Join(r.dir, recordsFile)}, rotated(r.dir)...)
-	for _, path := range files {
-		if record, ok := search(path, id); ok {
-			return record, true
-		}
-	}
-	return Record{}, false
-}
-
-func search(path, id string) (Record, bool) {
-	file, err := os.Open(path)
-	if err != nil {
-		return Record{}, false
-	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	lines.Buffer(make([]byte, maxRecord), maxRecord)
-	for lines.Scan() {
-		if !bytes.Contains(lines.Bytes(), []byte(id)) {
-			continue
-		}
-		var record Record
-		if json.Unmarshal(lines.Bytes(), &record) == nil && record.DecisionID == id {
-			return record, true
-		}
-	}
-	return Record{}, false
-}
-
-// rotated returns the full files, newest first. Their names sort by time.
-func rotated(dir string) []string {
-	files, err := filepath.Glob(filepath.Join(dir, "decisions-*.jsonl"))
-	if err != nil {
-		return nil // only for a malformed pattern
-	}
-	slices.Sort(files)
-	slices.Reverse(files)
-	return files
-}
-
-// A recordFile is the file that is written to.
-type recordFile struct {
-	dir  string
-	file *os.File
-	size int64
-}
-
-func (f *recordFile) append(lines []byte) error {
-	if f.file == nil {
-		if err := f.open(); err != nil {
-			return err
-		}
-	}
-	n, err := f.file.Write(lines)
-	f.size += int64(n)
-	if err != nil {
-		return errors.Join(err, f.close()) // the next one opens it anew
-	}
-	if f.size < recordsBytes {
-		return nil
-	}
-	return errors.Join(f.close(), f.rotate())
-}
-
-// open goes on with the file of an earlier process. A line that a crash cut
-// short is ended, so that it spoils no other.
-func (f *recordFile) open() error {
-	file, err := os.OpenFile(filepath.Join(f.dir, recordsFile), os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return err
-	}
-	end, err := file.Seek(0, io.SeekEnd)
-	if err == nil && end > 0 {
-		last := make([]byte, 1)
-		if _, err = file.ReadAt(last, end-1); err == nil && last[0] != '\n' {
-			_, err = file.Write([]byte{'\n'})
-		}
-	}
-	if err != nil {
-		return errors.Join(err, file.Close())
-	}
-	f.file, f.size = file, end
-	return nil
-}
-
-func (f *recordFile) close() error {
-	if f.file == nil {
-		return nil
-	}
-	file := f.file
-	f.file = nil
-	return file.Close()
-}
-
-func (f *recordFile) rotate() error {
-	to := fmt.Sprintf("decisions-%s.jsonl", strings.ReplaceAll(time.Now().UTC().Format("20060102T150405.000000000"), ".", "-"))
-	if err := os.Rename(filepath.Join(f.dir, recordsFile), filepath.Join(f.dir, to)); err != nil {
-		return err
-	}
-	var err error
-	for _, old := range rotated(f.dir)[min(recordsFiles, len(rotated(f.dir))):] {
-		err = errors.Join(err, os.Remove(old))
-	}
-	return err
+	return r.spool.find(id)
 }

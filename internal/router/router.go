@@ -10,6 +10,7 @@ package router
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -20,8 +21,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/atom-fabric/fabric/domain/endpoint"
 	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/internal/token"
+	"github.com/atom-fabric/fabric/internal/upstream"
 )
 
 const (
@@ -35,13 +38,13 @@ const (
 // Options are what a router needs. All fields are required but those that say
 // otherwise.
 type Options struct {
-	Region     string          // home; "" for a router that belongs to none
-	Version    string          // of the software
-	Verifier   *token.Verifier // of callers; nil: none can present a token
-	Simulation bool            // serve callers without a token, on loopback
-	Listener   net.Addr        // that the handler answers on
-	StateDir   string          // for the audit key and the decision records
-	Client     *http.Client    // to the runtimes; see [NewClient]
+	Region     string           // home; "" for a router that belongs to none
+	Version    string           // of the software
+	Verifier   *token.Verifier  // of callers; nil: none can present a token
+	Simulation bool             // serve callers without a token, on loopback
+	Listener   net.Addr         // that the handler answers on
+	StateDir   string           // for the audit key and the decision records
+	Client     *upstream.Client // to the runtimes; see [NewClient]
 	Log        *slog.Logger
 	Registry   *prometheus.Registry
 	// Confirmed returns when the snapshot was last confirmed by the control
@@ -49,6 +52,17 @@ type Options struct {
 	Confirmed func() time.Time
 	MaxAge    time.Duration
 	Now       func() time.Time
+	// Gone is closed when no predecessor writes records any more, and Beside says
+	// which of the two folders this process writes to. Optional: see [Opening].
+	Gone   <-chan struct{}
+	Beside bool
+	// Decisions are shipped to Sink; nil: they stay here. SpoolBytes bounds what is
+	// kept of them, 0 means 64 MiB.
+	Sink       Sink
+	SpoolBytes int64
+	// Strict are the tenants whose calls are answered when their record is on disk
+	// and not before; "*" is every tenant.
+	Strict []string
 }
 
 // A Router routes. Use must have taken a snapshot before it answers.
@@ -57,10 +71,16 @@ type Router struct {
 	start   time.Time
 	plan    atomic.Pointer[plan] // nil: no snapshot yet
 	kick    chan struct{}        // capacity 1: check the endpoints now
-	key     auditKey
+	key     *auditKey
+	retries *endpoint.Budget // hedges included
+	hedges  *endpoint.Budget
 	records *recorder
+	ships   *shipper          // nil: nowhere
+	strict  map[string]bool   // tenants, "*" for all
+	kept    map[string]counts // of calls, from before the start
 	metrics metrics
-	scratch sync.Pool // of *[]float64
+	scratch sync.Pool // of *endpoint.Work
+	memory  memory
 }
 
 // New returns a router without a snapshot.
@@ -69,31 +89,26 @@ func New(opts Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{opts: opts, start: opts.Now(), kick: make(chan struct{}, 1), key: key}
-	r.scratch.New = func() any { return new([]float64) }
+	r := &Router{opts: opts, start: opts.Now(), kick: make(chan struct{}, 1), key: key,
+		retries: endpoint.NewBudget(retryShare, retryFloor), hedges: endpoint.NewBudget(hedgeShare, hedgeFloor)}
+	r.scratch.New = func() any { return new(endpoint.Work) }
 	if r.metrics, err = newMetrics(opts.Registry, r); err != nil {
 		return nil, err
 	}
-	if r.records, err = openRecorder(opts.StateDir, r.metrics.dropped); err != nil {
+	if err = r.openRecords(); err != nil {
 		return nil, err
+	}
+	if r.kept, err = loadCounts(opts.StateDir); err != nil {
+		opts.Log.Warn("quotas of this hour and day begin anew", "err", err)
 	}
 	return r, nil
 }
 
 // NewClient returns a client that suits runtimes: it keeps connections, follows
-// no redirect out of the permitted set, and uses no proxy.
-func NewClient() *http.Client {
-	return &http.Client{
-		Transport: &http.Transport{
-			DialContext:            (&net.Dialer{Timeout: time.Second, KeepAlive: 15 * time.Second}).DialContext,
-			MaxIdleConnsPerHost:    128,
-			IdleConnTimeout:        90 * time.Second,
-			TLSHandshakeTimeout:    2 * time.Second,
-			DisableCompression:     true,
-			MaxResponseHeaderBytes: 64 << 10,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
+// no redirect out of the permitted set, and uses no proxy. config is of https; nil: the
+// system's roots, and no certificate of our own.
+func NewClient(config *tls.Config) *upstream.Client {
+	return upstream.New(upstream.Options{TLS: config})
 }
 
 // Use takes a verified snapshot: it is the Use of a follower.
@@ -102,7 +117,14 @@ func (r *Router) Use(s routing.Snapshot) error {
 	if err != nil {
 		return err
 	}
-	r.plan.Store(newPlan(table, r.plan.Load()))
+	plan, err := newPlan(table, r.plan.Load(), r.kept, r.opts.Client, r.now())
+	if err != nil {
+		return err
+	}
+	if r.opts.Verifier != nil {
+		r.opts.Verifier.Revoke(s.Revocations)
+	}
+	r.plan.Store(plan)
 	select {
 	case r.kick <- struct{}{}:
 	default:
@@ -110,11 +132,19 @@ func (r *Router) Use(s routing.Snapshot) error {
 	return nil
 }
 
-// Run checks endpoints and writes decision records until ctx ends; then it
-// writes what is left of them.
+// Run checks endpoints, and writes and ships decision records, until ctx ends;
+// then it writes what is left of them.
 func (r *Router) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { r.watch(ctx) })
+	group.Go(func() { r.adapt(ctx) })
+	group.Go(func() { r.keepCounts(ctx) })
+	if r.ships != nil {
+		group.Go(func() { r.ships.run(ctx) })
+		if r.opts.Gone != nil {
+			group.Go(func() { r.inherit(ctx) })
+		}
+	}
 	err := r.records.run(ctx)
 	group.Wait()
 	return err
@@ -124,20 +154,30 @@ func (r *Router) Run(ctx context.Context) error {
 func (r *Router) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /invoke", r.invoke)
+	r.routeV2(mux)
 	mux.HandleFunc("GET /router/active", r.getActive)
 	mux.HandleFunc("GET /router/decisions/{id}", r.getDecision)
 	mux.HandleFunc("GET /health", r.getHealth)
 	mux.Handle("GET /metrics", r.metrics.handler)
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		_, pattern := mux.Handler(&http.Request{Method: http.MethodPost, URL: req.URL, Host: req.Host})
-		if pattern == "POST /invoke" {
-			w.Header().Set("Allow", http.MethodPost)
+		if allowed := allows(mux, req); allowed != "" {
+			w.Header().Set("Allow", allowed)
 			r.refuse(w, req, problem{code: "method_not_allowed", status: http.StatusMethodNotAllowed, title: "The method is not allowed here"})
 			return
 		}
 		r.refuse(w, req, problem{code: "not_found", status: http.StatusNotFound, title: "There is no such thing"})
 	})
 	return traced(mux)
+}
+
+// allows returns the method by which there is something at a path, or "".
+func allows(mux *http.ServeMux, req *http.Request) string {
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if _, pattern := mux.Handler(&http.Request{Method: method, URL: req.URL, Host: req.Host}); pattern != "/" && pattern != "" {
+			return method
+		}
+	}
+	return ""
 }
 
 // now is the time in the nanoseconds that [endpoint.Live] counts in.

@@ -5,19 +5,24 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"net/http"
-	"strings"
 )
 
-// A span is the router's part of a trace (W3C Trace Context).
+// A span is the router's part of a trace (W3C Trace Context). Its texts are
+// pieces of one: parent is traceparent for the runtime and for the answer.
 type span struct {
+	parent string // 00-<trace>-<id>-<flags>
 	trace  string // 32 hex digits
 	id     string // 16 hex digits, of the router's own span
-	parent string // traceparent for the runtime and for the answer
 }
 
 // decision returns the id of the decision that is made in this span: of a
 // trace that the caller chose, and of a span that it cannot choose.
-func (s span) decision() string { return s.trace + "-" + s.id }
+func (s span) decision() string {
+	if s.parent == "" {
+		return "-"
+	}
+	return s.parent[3:52]
+}
 
 type spanKey struct{}
 
@@ -25,8 +30,9 @@ type spanKey struct{}
 func traced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		s := newSpan(req.Header.Get("Traceparent"))
-		w.Header().Set("Traceparent", s.parent)
-		w.Header().Set("X-Trace-Id", s.trace)
+		values := [...]string{s.parent, s.trace}
+		h := w.Header()
+		h["Traceparent"], h["X-Trace-Id"] = values[0:1:1], values[1:2:2]
 		next.ServeHTTP(w, req.WithContext(context.WithValue(req.Context(), spanKey{}, s)))
 	})
 }
@@ -39,33 +45,54 @@ func traceOf(ctx context.Context) span {
 // newSpan goes on with the caller's trace or, if it has none that is well
 // formed, starts one.
 func newSpan(traceparent string) span {
-	trace, flags, ok := parseTraceparent(traceparent)
-	if !ok {
-		trace, flags = random(16), "01"
+	var fresh [24]byte
+	_, _ = rand.Read(fresh[:]) // never fails: crypto/rand ends the program instead
+	text := [55]byte{0: '0', 1: '0', 2: '-', 35: '-', 52: '-', 53: '0', 54: '1'}
+	if trace, flags, ok := parseTraceparent(traceparent); ok {
+		copy(text[3:], trace)
+		copy(text[53:], flags)
+	} else {
+		hex.Encode(text[3:35], fresh[:16])
 	}
-	s := span{trace: trace, id: random(8)}
-	s.parent = "00-" + s.trace + "-" + s.id + "-" + flags
-	return s
+	hex.Encode(text[36:52], fresh[16:])
+	parent := string(text[:])
+	return span{parent: parent, trace: parent[3:35], id: parent[36:52]}
 }
 
+// parseTraceparent returns the parts of a caller's traceparent that are kept.
 func parseTraceparent(text string) (trace, flags string, ok bool) {
-	parts := strings.Split(text, "-")
-	if len(parts) < 4 || len(parts[0]) != 2 || parts[0] == "ff" || parts[0] == "00" && len(parts) != 4 {
+	if len(text) < 55 || text[2] != '-' || text[35] != '-' || text[52] != '-' || text[:2] == "ff" {
 		return "", "", false
 	}
-	for i, size := range []int{2, 32, 16, 2} {
-		if len(parts[i]) != size || strings.Trim(parts[i], "0123456789abcdef") != "" {
+	if len(text) > 55 && (text[:2] == "00" || text[55] != '-') { // a later version may have more
+		return "", "", false
+	}
+	trace, flags = text[3:35], text[53:55]
+	for _, part := range [...]string{text[:2], trace, text[36:52], flags} {
+		if !lowerHex(part) {
 			return "", "", false
 		}
 	}
-	if strings.Trim(parts[1], "0") == "" || strings.Trim(parts[2], "0") == "" {
+	if zeros(trace) || zeros(text[36:52]) {
 		return "", "", false
 	}
-	return parts[1], parts[3], true
+	return trace, flags, true
 }
 
-func random(size int) string {
-	raw := make([]byte, size)
-	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program instead
-	return hex.EncodeToString(raw)
+func lowerHex(text string) bool {
+	for i := range len(text) {
+		if c := text[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func zeros(text string) bool {
+	for i := range len(text) {
+		if text[i] != '0' {
+			return false
+		}
+	}
+	return true
 }

@@ -3,10 +3,12 @@ package router
 import (
 	"context"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/atom-fabric/fabric/internal/upstream"
 )
 
 const (
@@ -16,16 +18,18 @@ const (
 )
 
 // watch asks every endpoint and every package on it whether they are ready,
-// once a second and after a new snapshot, until ctx ends.
+// once a second and after a new snapshot, until ctx ends. A tenth of the second
+// is chance, so that many routers do not ask at the same moment.
 func (r *Router) watch(ctx context.Context) {
-	ticker := time.NewTicker(watchEvery)
-	defer ticker.Stop()
 	for {
+		timer := time.NewTimer(watchEvery*19/20 + rand.N(watchEvery/10))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
 		case <-r.kick:
-		case <-ticker.C:
+			timer.Stop()
+		case <-timer.C:
 		}
 		if p := r.plan.Load(); p != nil {
 			r.check(ctx, p)
@@ -45,19 +49,23 @@ func (r *Router) check(ctx context.Context, p *plan) {
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			ready := r.probe(ctx, n.base+"/v2/health/ready", "")
+			ready := r.probe(ctx, n, "/v2/health/ready", "")
 			if ctx.Err() != nil {
 				return
 			}
-			if was := n.live.Ready(); was != ready {
+			was := n.live.Ready()
+			if was != ready {
 				r.opts.Log.Info("endpoint", "endpoint", n.Name, "ready", ready)
 			}
 			n.live.SetReady(ready)
+			if ready && !was {
+				n.live.Warm(r.now())
+			}
 			if !ready {
 				return
 			}
 			for _, b := range byNode[n] {
-				loaded := r.probe(ctx, b.path, b.manifest)
+				loaded := r.probe(ctx, n, b.path, b.manifest)
 				if ctx.Err() == nil {
 					b.unloaded.Store(!loaded)
 				}
@@ -67,35 +75,20 @@ func (r *Router) check(ctx context.Context, p *plan) {
 	group.Wait()
 }
 
-// probe asks one readiness URL; a failure to connect is asked once more, since
-// an idle connection may just have been closed.
-func (r *Router) probe(ctx context.Context, at, manifest string) bool {
-	for range 2 {
-		ok, err := r.ready(ctx, at, manifest)
-		if err == nil {
-			return ok
-		}
-	}
-	return false
-}
-
-func (r *Router) ready(ctx context.Context, at, manifest string) (bool, error) {
+// probe asks whether an endpoint, or a package on it, is ready.
+func (r *Router) probe(ctx context.Context, n *node, path, manifest string) bool {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
-	if err != nil {
-		return false, err
-	}
+	req := upstream.Request{Method: http.MethodGet, Path: path, Whole: 64 << 10, Limit: 64 << 10}
 	if manifest != "" {
-		req.Header.Set("X-Fabric-Manifest", manifest)
+		req.Header = []upstream.Field{{Name: "X-Fabric-Manifest", Value: manifest}}
 	}
-	resp, err := r.opts.Client.Do(req)
+	a, err := n.up.Do(ctx, &req)
 	if err != nil {
-		return false, err
+		return false
 	}
-	defer resp.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection can be used again
-	return resp.StatusCode == http.StatusOK, nil
+	defer a.Close()
+	return a.Status == http.StatusOK
 }
 
 // endpoints counts those that can answer, and all.
@@ -105,11 +98,15 @@ func (r *Router) endpoints() (ready, all int) {
 		return 0, 0
 	}
 	for _, n := range p.nodes {
+		if n.canary {
+			continue
+		}
+		all++
 		if n.live.Ready() && !n.live.Ejected(r.now()) {
 			ready++
 		}
 	}
-	return ready, len(p.nodes)
+	return ready, all
 }
 
 type health struct {

@@ -202,7 +202,7 @@ func (r *Runtime) infer(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	started := time.Now()
-	rows, err := m.net.Probabilities(asked.rows)
+	rows, err := m.work.probabilities(asked.rows)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -239,11 +239,18 @@ type active struct {
 	Policy   artifact.Digest            `json:"policy"`
 	Packages map[string]artifact.Digest `json:"packages"` // "tenant/model/version" -> manifest digest, loaded
 	Routes   map[string]int             `json:"routes"`   // "tenant/model/environment" -> version that is loaded
+
+	Delivered int64 `json:"delivered"` // newest snapshot that it was sent
+	Verified  int64 `json:"verified"`  // newest that it has verified
 }
 
 func (r *Runtime) getActive(w http.ResponseWriter, _ *http.Request) {
 	s := r.served.Load()
 	out := active{Region: r.opts.Region, Snapshot: s.snapshot.Version, Policy: s.digest, Packages: map[string]artifact.Digest{}, Routes: map[string]int{}}
+	out.Delivered, out.Verified = r.seen.Load(), s.snapshot.Version
+	if wanted := r.wanted.Load(); wanted != nil {
+		out.Verified = wanted.Version
+	}
 	for m := range s.all() {
 		out.Packages[packageID(m.pkg)] = m.pkg.Manifest
 	}

@@ -61,6 +61,7 @@ type Runtime struct {
 	store   store
 	served  atomic.Pointer[served] // never nil
 	wanted  atomic.Pointer[routing.Snapshot]
+	seen    atomic.Int64  // newest version that it was sent, verified or not
 	changed chan struct{} // capacity 1: something is wanted that is not served
 	metrics metrics
 }
@@ -87,6 +88,12 @@ func New(opts Options) (*Runtime, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Received notes the version of a snapshot that arrived, before it is verified.
+func (r *Runtime) Received(version int64) {
+	for now := r.seen.Load(); version > now && !r.seen.CompareAndSwap(now, version); now = r.seen.Load() {
+	}
 }
 
 // Use takes a verified snapshot: it is the Use of a follower. Packages are

@@ -109,10 +109,12 @@ func TestServesWhatTheSnapshotWants(t *testing.T) {
 		{Tenant: "consortium", Model: "tumour", Environment: "production", Version: 1, Regions: []string{"eu", "us"}},
 		{Tenant: "consortium", Model: "lung", Environment: "production", Version: 1, Regions: []string{"us"}},
 	}
+	r.Received(4)
+	r.Received(3) // it was sent again what it had: the newest stays
 	require.NoError(t, r.Use(s))
 	require.JSONEq(t, fmt.Sprintf(`{"region":"eu","snapshot":4,"policy":%q,
 		"packages":{"consortium/tumour/1":%q,"consortium/tumour/2":%q},
-		"routes":{"consortium/tumour/production":1}}`, artifact.DigestOf([]byte("policy")), one.Manifest, two.Manifest), r.settles(t, 4))
+		"routes":{"consortium/tumour/production":1},"delivered":4,"verified":4}`, artifact.DigestOf([]byte("policy")), one.Manifest, two.Manifest), r.settles(t, 4))
 
 	// Softmax of (0, 1) and of (0, -3), worked out by hand: 1/(1+e^-1) and 1/(1+e^3).
 	code, body := r.call(t, "POST", "/v2/models/consortium.tumour/versions/1/infer", rows, "X-Fabric-Tenant", "consortium", "X-Fabric-Manifest", string(one.Manifest))

@@ -83,6 +83,13 @@ func (v *Verifier) claims(payload []byte, now time.Time) (Claims, error) {
 	}
 
 	out := Claims{Subject: subject, Tenant: tenant, IssuedAt: issued, Expires: expires}
+	if _, present := set["jti"]; present {
+		id, ok := set.text("jti")
+		if !ok || id == "" || len(id) > 255 {
+			return Claims{}, fmt.Errorf("jti: %w", ErrClaims)
+		}
+		out.ID = id
+	}
 	if _, present := set["roles"]; present {
 		roles, ok := set.texts("roles")
 		if !ok || len(roles) > 32 {

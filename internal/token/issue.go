@@ -44,6 +44,9 @@ func (d *DevIssuer) Issue(audience string, claims Claims) (string, error) {
 		"iss": d.issuer, "aud": audience, "sub": claims.Subject, "tenant": claims.Tenant,
 		"iat": claims.IssuedAt.Unix(), "exp": claims.Expires.Unix(),
 	}
+	if claims.ID != "" {
+		payload["jti"] = claims.ID
+	}
 	if len(claims.Roles) > 0 {
 		payload["roles"] = claims.Roles
 	}

@@ -8,12 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jwk"
@@ -28,7 +30,7 @@ const (
 	// again, so that invented ids cost the issuer nothing.
 	reloadEvery = 5 * time.Second
 	// refreshEvery is how long a key that the issuer withdrew may live on.
-	refreshEvery = 5 * time.Minute
+	refreshEvery = time.Minute
 )
 
 // StaticKeys is a key set that never changes.
@@ -86,17 +88,25 @@ func ParseKeySet(text []byte) (StaticKeys, error) {
 
 // A KeyFile is a key set behind a path or URL. It is read when first needed,
 // again when it is old, and when a token names a key that is not in it; if that
-// fails the last good set stays. Safe for concurrent use.
+// fails the last good set stays. Safe for concurrent use; who asks for a key
+// that is known waits for no issuer while [KeyFile.Run] does its part.
 type KeyFile struct {
-	from   string
-	backup string // where the last good set is kept for a start without the issuer; "" for nowhere
-	client *http.Client
-	now    func() time.Time
+	from    string
+	backup  string // where the last good set is kept for a start without the issuer; "" for nowhere
+	client  *http.Client
+	now     func() time.Time
+	current atomic.Pointer[keyState]
+	running atomic.Bool
 
-	mu    sync.Mutex
-	keys  StaticKeys
+	mu    sync.Mutex // of a load
 	tried time.Time
-	got   time.Time
+}
+
+// A keyState is a set as it was read.
+type keyState struct {
+	keys       StaticKeys
+	got        time.Time
+	generation uint64
 }
 
 // NewKeyFile returns the key set at a path, an https URL, or an http URL of
@@ -116,7 +126,9 @@ func NewKeyFile(from, backup string, client *http.Client, now func() time.Time) 
 	if client == nil {
 		client = http.DefaultClient
 	}
-	return &KeyFile{from: from, backup: backup, client: client, now: now}, nil
+	f := &KeyFile{from: from, backup: backup, client: client, now: now}
+	f.current.Store(&keyState{})
+	return f, nil
 }
 
 func loopback(host string) bool {
@@ -127,21 +139,66 @@ func loopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
+// Generation counts the changes of the set.
+func (f *KeyFile) Generation() uint64 { return f.current.Load().generation }
+
+// Run reads the set every minute until ctx ends: a key that its issuer withdrew
+// is dropped, and a new one is there before a token names it.
+func (f *KeyFile) Run(ctx context.Context) {
+	f.running.Store(true)
+	defer f.running.Store(false)
+	ticker := time.NewTicker(refreshEvery)
+	defer ticker.Stop()
+	for {
+		f.mu.Lock()
+		_ = f.refresh(ctx) // the last good set stays
+		f.mu.Unlock()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
 // Key implements [KeySource].
 func (f *KeyFile) Key(ctx context.Context, id string) (any, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	state := f.current.Load()
+	key, known := state.keys[id]
 	now := f.now()
-	_, known := f.keys[id]
-	if (!known || now.Sub(f.got) > refreshEvery) && now.Sub(f.tried) >= reloadEvery {
-		f.tried = now
-		if keys, err := f.load(ctx); err == nil {
-			f.keys, f.got = keys, now
-		} else if f.keys == nil {
+	if known && (f.running.Load() || now.Sub(state.got) <= refreshEvery) {
+		return key, nil
+	}
+	if known {
+		if !f.mu.TryLock() {
+			return key, nil // somebody reads it
+		}
+	} else {
+		f.mu.Lock()
+	}
+	defer f.mu.Unlock()
+	if now.Sub(f.tried) >= reloadEvery {
+		if err := f.refresh(ctx); err != nil && f.current.Load().keys == nil {
 			return nil, errors.Join(ErrKey, err)
 		}
 	}
-	return f.keys.Key(ctx, id)
+	return f.current.Load().keys.Key(ctx, id)
+}
+
+// refresh reads the set. Whoever calls it holds mu.
+func (f *KeyFile) refresh(ctx context.Context) error {
+	f.tried = f.now()
+	keys, err := f.load(ctx)
+	if err != nil {
+		return err
+	}
+	old := f.current.Load()
+	next := &keyState{keys: keys, got: f.tried, generation: old.generation}
+	if !maps.EqualFunc(keys, old.keys, sameKey) {
+		next.generation++
+	}
+	f.current.Store(next)
+	return nil
 }
 
 // load reads the set from where it lives, or, before any was read, from the
@@ -155,7 +212,7 @@ func (f *KeyFile) load(ctx context.Context) (StaticKeys, error) {
 		}
 		return keys, err
 	}
-	if f.keys == nil && f.backup != "" {
+	if f.current.Load().keys == nil && f.backup != "" {
 		if text, fileErr := os.ReadFile(f.backup); fileErr == nil {
 			return ParseKeySet(text)
 		}

@@ -8,17 +8,18 @@ package token
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jws"
 
+	"github.com/atom-fabric/fabric/domain/routing"
 	"github.com/atom-fabric/fabric/internal/strictjson"
 )
 
@@ -32,14 +33,23 @@ var (
 	ErrExpired   = errors.New("the token has expired")
 	ErrEarly     = errors.New("the token is not valid yet")
 	ErrClaims    = errors.New("the token lacks a claim or has one of the wrong form")
+	ErrRevoked   = errors.New("the token has been revoked")
+	// ErrBusy says nothing about the token: more unknown ones came than signatures
+	// can be checked.
+	ErrBusy = errors.New("too many tokens are being checked")
 )
 
 const (
 	maxToken    = 8 << 10
 	maxLifetime = 24 * time.Hour
 	skew        = 30 * time.Second
-	maxCached   = 4096
+	patience    = time.Second // that a token waits for its turn to be checked
+	forgetBad   = 10 * time.Second
+	memory      = 5 * time.Minute // of a token whose keys' source does not say when they change
 )
+
+// MaxAge is the longest that a token can be accepted after it was issued.
+const MaxAge = maxLifetime + skew
 
 // Claims are what a verified token says.
 type Claims struct {
@@ -50,6 +60,7 @@ type Claims struct {
 	Region   string // of a site's token, else empty
 	IssuedAt time.Time
 	Expires  time.Time
+	ID       string // claim jti, by which it can be revoked; may be empty
 }
 
 // Has reports whether the claims name one of the roles.
@@ -72,28 +83,30 @@ type KeySource interface {
 
 // A Verifier accepts tokens of one issuer for one audience. It remembers those
 // that verified, because a signature costs more than everything else that the
-// router does. Safe for concurrent use.
+// router does, and for a moment those that did not. Safe for concurrent use; a
+// token that is remembered waits for nobody.
 type Verifier struct {
 	keys     KeySource
 	issuer   string
 	audience string
 	now      func() time.Time
-
-	mu    sync.RWMutex
-	known map[[sha256.Size]byte]verified
-}
-
-// verified is a token that was accepted, and until when no key is asked again:
-// a key that its issuer withdrew must not live on in the memory.
-type verified struct {
-	claims Claims
-	until  time.Time
+	revoked  atomic.Pointer[routing.Revoked]
+	front    *front
+	good     *cache
+	bad      *cache
+	turns    chan struct{} // signatures are checked by so many at once
 }
 
 // NewVerifier returns a verifier; now is the clock.
 func NewVerifier(keys KeySource, issuer, audience string, now func() time.Time) *Verifier {
-	return &Verifier{keys: keys, issuer: issuer, audience: audience, now: now, known: map[[sha256.Size]byte]verified{}}
+	v := &Verifier{keys: keys, issuer: issuer, audience: audience, now: now, front: newFront(), good: newCache(goodSets), bad: newCache(badSets),
+		turns: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2))}
+	v.revoked.Store(routing.NewRevoked(nil))
+	return v
 }
+
+// Revoke replaces what is revoked. The next look at a token is by the new list.
+func (v *Verifier) Revoke(list []routing.Revocation) { v.revoked.Store(routing.NewRevoked(list)) }
 
 // Bearer returns the token of an Authorization header, or [ErrMalformed].
 func Bearer(header string) (string, error) {
@@ -110,43 +123,100 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if len(raw) > maxToken {
 		return Claims{}, fmt.Errorf("longer than %d bytes: %w", maxToken, ErrMalformed)
 	}
-	now := v.now()
-	id := sha256.Sum256([]byte(raw))
-	v.mu.RLock()
-	seen, hit := v.known[id]
-	v.mu.RUnlock()
-	if hit && now.Before(seen.until) {
-		if now.After(seen.claims.Expires.Add(skew)) {
-			return Claims{}, ErrExpired
-		}
-		return seen.claims, nil
+	id := v.front.id(raw)
+	if claims, err, known := v.recall(ctx, id); known {
+		return claims, err
 	}
-
-	payload, err := v.open(ctx, raw)
-	if err != nil {
-		return Claims{}, err
+	// Whoever floods us with tokens that nobody knows waits for its own kind.
+	wait, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	select {
+	case v.turns <- struct{}{}:
+		defer func() { <-v.turns }()
+	case <-wait.Done():
+		return Claims{}, ErrBusy
 	}
-	claims, err := v.claims(payload, now)
-	if err != nil {
-		return Claims{}, err
+	if claims, err, known := v.recall(ctx, id); known { // while we waited
+		return claims, err
 	}
-	v.remember(id, verified{claims: claims, until: now.Add(refreshEvery)})
-	return claims, nil
+	return v.check(ctx, id, raw)
 }
 
-// remember keeps what verified. A full memory is dropped whole: whoever floods it
-// with valid tokens pays one signature each, and nobody else's is wrong.
-func (v *Verifier) remember(id [sha256.Size]byte, seen verified) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if len(v.known) >= maxCached {
-		clear(v.known)
+// recall answers from memory.
+func (v *Verifier) recall(ctx context.Context, id cacheKey) (Claims, error, bool) {
+	now, revoked, keys := v.now().UnixNano(), v.revoked.Load(), generation(v.keys)
+	e := v.good.get(id)
+	if e != nil && now > e.claims.Expires.Add(skew).UnixNano() {
+		return Claims{}, ErrExpired, true
 	}
-	v.known[id] = seen
+	if e != nil && now < e.until {
+		if e.keys != keys {
+			// The set has changed; what matters is whether this key is in it still.
+			key, err := v.keys.Key(ctx, e.kid)
+			if err != nil || !sameKey(key, e.key) {
+				return Claims{}, nil, false
+			}
+		}
+		if e.keys != keys || e.set != revoked {
+			again := *e
+			again.keys, again.set = keys, revoked
+			again.revoked = revoked.Has(e.claims.Tenant, e.claims.ID, e.claims.Subject, e.claims.IssuedAt)
+			e = &again
+			v.good.put(e, now)
+		}
+		if e.revoked {
+			return Claims{}, ErrRevoked, true
+		}
+		return e.claims, nil, true
+	}
+	if e = v.bad.get(id); e != nil && now < e.until && e.keys == keys {
+		return Claims{}, e.err, true
+	}
+	return Claims{}, nil, false
+}
+
+// check verifies, and remembers what came of it.
+func (v *Verifier) check(ctx context.Context, id cacheKey, raw string) (Claims, error) {
+	now := v.now()
+	e := entry{id: id, keys: generation(v.keys), set: v.revoked.Load()}
+	payload, err := v.open(ctx, raw, &e)
+	if err == nil {
+		e.claims, err = v.claims(payload, now)
+	}
+	if err != nil {
+		if lasting(err) {
+			e.err, e.until = err, now.Add(forgetBad).UnixNano()
+			v.bad.put(&e, now.UnixNano())
+		}
+		return Claims{}, err
+	}
+	until := e.claims.Expires.Add(skew)
+	if _, counts := v.keys.(generations); !counts && until.After(now.Add(memory)) {
+		until = now.Add(memory) // nobody will tell that the key is gone
+	}
+	e.until = until.UnixNano()
+	e.revoked = e.set.Has(e.claims.Tenant, e.claims.ID, e.claims.Subject, e.claims.IssuedAt)
+	v.good.put(&e, now.UnixNano())
+	v.front.keep(raw, id)
+	if e.revoked {
+		return Claims{}, ErrRevoked
+	}
+	return e.claims, nil
+}
+
+// lasting reports whether a token that was refused so will be refused so in a
+// moment too. A key that is not known yet may be.
+func lasting(err error) bool {
+	for _, why := range []error{ErrMalformed, ErrSignature, ErrIssuer, ErrAudience, ErrExpired, ErrClaims} {
+		if errors.Is(err, why) {
+			return true
+		}
+	}
+	return false
 }
 
 // open returns the payload of a token whose signature verified.
-func (v *Verifier) open(ctx context.Context, raw string) ([]byte, error) {
+func (v *Verifier) open(ctx context.Context, raw string, e *entry) ([]byte, error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 || strings.ContainsAny(raw, "\r\n") { // the base64 decoder skips line breaks
 		return nil, ErrMalformed
@@ -171,6 +241,7 @@ func (v *Verifier) open(ctx context.Context, raw string) ([]byte, error) {
 	if err != nil {
 		return nil, ErrSignature // the library's text may quote the token
 	}
+	e.kid, e.key = kid, key
 	return payload, nil
 }
 

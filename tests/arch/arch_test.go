@@ -86,7 +86,7 @@ func standard(name string) bool { return !strings.Contains(strings.SplitN(name, 
 func ours(name string) (string, bool) { return strings.CutPrefix(name, module) }
 
 // decisions are the domain packages that workflows may call.
-var decisions = []string{"site", "artifact", "round", "approval", "promotion", "policy", "routing", "catalog", "scorecard", "audit", "privacy"}
+var decisions = []string{"site", "artifact", "round", "approval", "promotion", "canary", "policy", "routing", "catalog", "scorecard", "audit", "privacy"}
 
 // rooms lists, for each folder, what it may import: folders of this module,
 // and libraries by the prefix of their path ("*" for any).

@@ -146,7 +146,7 @@ func (a Approver) Approve(t testing.TB, b v1.Ballot) (v1.Ballot, error) {
 // Promote asks for a version in an environment and returns the action's id.
 func Promote(t testing.TB, lead *v1.Client, version int, environment v1.Environment) string {
 	t.Helper()
-	request := v1.PromotionRequest{Version: version, Environment: environment}
+	request := v1.PromotionRequest{Version: version, Environment: environment, Canary: v1.CanaryRequest{None: true}} // nobody asks it anything
 	planned, err := v1.Fetch[v1.Planned](lead.PromoteModel(t.Context(), demo.Model, &v1.PromoteModelParams{}, request))
 	require.NoError(t, err)
 	require.Positive(t, planned.ApprovalsNeeded)

@@ -37,6 +37,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/mirror"
 	"github.com/atom-fabric/fabric/internal/notify"
 	"github.com/atom-fabric/fabric/internal/oci"
+	"github.com/atom-fabric/fabric/internal/opa"
 	"github.com/atom-fabric/fabric/internal/pgserver/pgtest"
 	"github.com/atom-fabric/fabric/internal/postgres"
 	"github.com/atom-fabric/fabric/internal/regional"
@@ -135,6 +136,8 @@ func (l *load) work(t *testing.T) {
 		worker.Control{
 			Blobs: l.blobs, Rounds: rounds, Versions: l.db.Versions(), Snapshots: l.db.Snapshots(), Actions: l.db.Actions(), Dossiers: l.db.Dossiers(),
 			Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: true,
+			Grants: l.db.Rollouts(), Canaries: l.db.Rollouts(), Traffic: l.db.Decisions(), Cards: l.db.Rollouts(), Scored: l.db.Rollouts(), Consents: l.db.Consents(),
+			Telemetry: l.db.Proposals(), Verdicts: l.db.Verdicts(), Proposals: l.db.Proposals(), Replayer: opa.Replayer{},
 			Mirrors: mirrors, Replicas: l.db.ModelReplicas(), Points: l.db.RecoveryPoints(), Heads: l.blobs,
 		}.Queue(),
 		worker.Signing{Blobs: l.blobs, Signer: signer}.Queue(),

@@ -20,7 +20,9 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/evidence"
+	"github.com/atom-fabric/fabric/domain/feedback"
 	"github.com/atom-fabric/fabric/domain/modelpack"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/promotion"
@@ -47,6 +49,7 @@ var predicates = map[string]reflect.Type{
 	artifact.PredicateModelPackage:  reflect.TypeFor[provenance.Package](),
 	artifact.PredicatePromotion:     reflect.TypeFor[promotion.Plan](),
 	artifact.PredicatePolicy:        reflect.TypeFor[promotion.Plan](),
+	artifact.PredicateProposal:      reflect.TypeFor[feedback.Proposal](),
 	artifact.PredicateSnapshot: reflect.TypeFor[struct {
 		Version int64 `json:"version"`
 	}](),
@@ -60,6 +63,8 @@ var predicates = map[string]reflect.Type{
 	artifact.PredicateEvidence:      reflect.TypeFor[evidence.Statement](),
 	artifact.PredicateSurvivors:     reflect.TypeFor[struct{}](),
 	artifact.PredicateTrustPolicy:   reflect.TypeFor[trust.Predicate](),
+	artifact.PredicateGrant:         reflect.TypeFor[consent.Grant](),
+	artifact.PredicateWithdrawal:    reflect.TypeFor[consent.Report](),
 }
 
 func TestSchemasHaveTheKeysOfTheTypes(t *testing.T) {

@@ -45,6 +45,11 @@ type Options struct {
 	Program *program.Program // what trains when a model asks for "exec"; may be nil
 	Floor   Floor            // what a round must offer
 
+	// GrantKeys are the keys with which the tenant itself signs what it allows.
+	// When empty, those that sign orders sign grants as well, for the tenant that
+	// the fabric has authenticated.
+	GrantKeys []*ecdsa.PublicKey
+
 	// MaxModelBytes bounds the weights that the program is given; 0 is
 	// [DefaultModelBytes]. A built-in trainer has a bound of its own.
 	MaxModelBytes int64
@@ -139,7 +144,7 @@ func (a *Agent) turn(ctx context.Context) error {
 	if err := a.enrol(ctx); err != nil {
 		return err
 	}
-	items, err := a.fabric.Work(ctx, a.id.token(), pollWait)
+	list, err := a.fabric.Work(ctx, a.id.token(), pollWait)
 	if unauthorised(err) {
 		a.id.forget()
 		return err
@@ -147,6 +152,10 @@ func (a *Agent) turn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.heed(list.Floors); err != nil {
+		return err
+	}
+	items := list.Items
 	worked := false
 	a.sweep(items)
 	// What is quick first: others wait for it, and training takes long.
@@ -219,7 +228,7 @@ func (a *Agent) attempt(ctx context.Context, item v1.Work, t *try) {
 func refused(err error) bool {
 	var verify *artifact.VerifyError
 	var protocol *secagg.SiteError
-	for _, why := range []error{ErrOrder, ErrMismatch, ErrNotAllowed, ErrDowngraded, ErrSecond, ErrClosed, ErrSpent, ErrInbox, secagg.ErrChanged} {
+	for _, why := range []error{ErrOrder, ErrMismatch, ErrNotAllowed, ErrDowngraded, ErrConsent, ErrSecond, ErrClosed, ErrSpent, ErrInbox, secagg.ErrChanged} {
 		if errors.Is(err, why) {
 			return true
 		}

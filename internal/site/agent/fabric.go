@@ -23,8 +23,8 @@ type Fabric interface {
 	// Enrol presents the federation token and the site's public key.
 	Enrol(ctx context.Context, federationToken string, req v1.EnrolRequest) (v1.Enrolment, error)
 	// Work returns the open stages that wait for this site, at once when there
-	// are some, else after at most wait.
-	Work(ctx context.Context, token string, wait time.Duration) ([]v1.Work, error)
+	// are some, else after at most wait, and what its tenant has withdrawn.
+	Work(ctx context.Context, token string, wait time.Duration) (v1.WorkList, error)
 	// Blob returns content from byte first on, to be read and closed. It was not
 	// compared with the digest, and may break off.
 	Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error)
@@ -71,12 +71,11 @@ func (c client) Enrol(ctx context.Context, federationToken string, req v1.EnrolR
 	return v1.Fetch[v1.Enrolment](answered(c.api.EnrolSite(ctx, req, present(federationToken))))
 }
 
-func (c client) Work(ctx context.Context, token string, wait time.Duration) ([]v1.Work, error) {
+func (c client) Work(ctx context.Context, token string, wait time.Duration) (v1.WorkList, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+callTime)
 	defer cancel()
 	params := &v1.SiteWorkParams{WaitSeconds: v1.WaitSeconds(wait / time.Second)}
-	list, err := v1.Fetch[v1.WorkList](answered(c.api.SiteWork(ctx, params, present(token))))
-	return list.Items, err
+	return v1.Fetch[v1.WorkList](answered(c.api.SiteWork(ctx, params, present(token))))
 }
 
 func (c client) Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {

@@ -47,7 +47,8 @@ func TestCallsOverHTTP(t *testing.T) {
 	require.JSONEq(t, `{"tenant":"a","site":"b","region":"c","public_key":"d"}`, *sent)
 
 	fabric, got, _ = serve(t, 200, "application/json", `{"items":[{"run":"run-1","number":3,"kind":"train","manifest":"{}"}]}`)
-	items, err := fabric.Work(ctx, "t", 20*time.Second)
+	list, err := fabric.Work(ctx, "t", 20*time.Second)
+	items := list.Items
 	require.NoError(t, err)
 	require.Len(t, items, 1)
 	require.Equal(t, "run-1", items[0].Run)

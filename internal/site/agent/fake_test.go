@@ -21,6 +21,7 @@ import (
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/model"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/examples/tumour"
@@ -41,6 +42,8 @@ type world struct {
 	calls    int
 	fail     func(call int, name string) (before, after error)
 	refuse   error // of enrolments
+	floors   []v1.ConsentFloor
+	packs    map[artifact.Digest]string // of grants
 }
 
 var errDown = errors.New("connection refused")
@@ -95,7 +98,7 @@ func (w *world) Enrol(_ context.Context, federationToken string, req v1.EnrolReq
 	return out, err
 }
 
-func (w *world) Work(ctx context.Context, token string, wait time.Duration) ([]v1.Work, error) {
+func (w *world) Work(ctx context.Context, token string, wait time.Duration) (v1.WorkList, error) {
 	var out []v1.Work
 	err := w.call("work", token, func() error {
 		w.polls++
@@ -109,7 +112,7 @@ func (w *world) Work(ctx context.Context, token string, wait time.Duration) ([]v
 	if err == nil && len(out) == 0 {
 		sleep(ctx, wait)
 	}
-	return out, err
+	return v1.WorkList{Items: out, Floors: w.floors}, err
 }
 
 func (w *world) Blob(_ context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
@@ -164,12 +167,61 @@ func (w *world) order(t testing.TB, number int, kind round.Kind, change func(*ro
 		Cohort:   []round.Cohort{{Region: "eu", Sites: 2}}, CohortRoot: artifact.DigestOf(nil),
 		Simulation: true, TraceID: "0123456789abcdef0123456789abcdef",
 	}
+	m.Consents = w.consents(t, granted(m, nil))
 	if change != nil {
 		change(&m)
 	}
 	text, err := json.Marshal(m)
 	require.NoError(t, err)
 	return w.offer(t, m, string(text))
+}
+
+// granted is what the tenant of the site allows the owner of a model.
+func granted(m round.Manifest, change func(*consent.Grant)) consent.Grant {
+	g := consent.Grant{
+		ID: "g000001", Tenant: "hosp-north", Feature: "cells", Grantee: m.Tenant, Epoch: 1,
+		Actions: []string{"evaluate", "stats", "train"}, NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), // a synthetic clock begins in 2000
+	}
+	if change != nil {
+		change(&g)
+	}
+	return g
+}
+
+// consents packs signed grants for an order.
+func (w *world) consents(t testing.TB, grants ...consent.Grant) []round.TenantConsent {
+	return w.consentsBy(t, w.key, grants...)
+}
+
+func (w *world) consentsBy(t testing.TB, key *ecdsa.PrivateKey, grants ...consent.Grant) []round.TenantConsent {
+	var bundles []string
+	var epoch int64
+	for _, g := range grants {
+		statement, err := g.Statement()
+		require.NoError(t, err)
+		bundle, err := artifact.SignStatement(nil, key, statement)
+		require.NoError(t, err)
+		bundles, epoch = append(bundles, string(bundle)), max(epoch, g.Epoch)
+	}
+	pack, err := consent.Pack(bundles)
+	require.NoError(t, err)
+	if w.packs == nil {
+		w.packs = map[artifact.Digest]string{}
+	}
+	w.packs[artifact.DigestOf(pack)] = string(pack)
+	return []round.TenantConsent{{Tenant: "hosp-north", Epoch: epoch, Grants: artifact.DigestOf(pack)}}
+}
+
+// packOf is what an offer brings along of the grants that its manifest names.
+func (w *world) packOf(text string) string {
+	var m struct {
+		Consents []round.TenantConsent `json:"consents"`
+	}
+	_ = json.Unmarshal([]byte(text), &m) // a falsified manifest names nothing
+	for _, c := range m.Consents {
+		return w.packs[c.Grants]
+	}
+	return ""
 }
 
 // offer signs a manifest text and says of it what m says.
@@ -180,7 +232,7 @@ func (w *world) offer(t testing.TB, m round.Manifest, text string) v1.Work {
 	require.NoError(t, err)
 	return v1.Work{
 		Run: m.Run, Number: m.Number, Kind: v1.WorkKind(m.Kind), Tenant: m.Tenant, ModelID: m.ModelID, Region: "eu",
-		Manifest: text, Bundle: string(bundle),
+		Manifest: text, Bundle: string(bundle), Grants: w.packOf(text),
 		Base:     v1.Descriptor{Digest: string(m.Base.Digest), SizeBytes: m.Base.SizeBytes, MediaType: m.Base.MediaType},
 		Deadline: time.Now().Add(time.Minute),
 	}

@@ -21,6 +21,7 @@ import (
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/secagg"
@@ -40,6 +41,7 @@ type group struct {
 	sites    []Options
 	sent     map[string][]v1.SubmissionRequest // by stage and site, in order
 	fail     func(stage round.Stage, call string) (before, after error)
+	packs    map[string]string // grants by tenant
 
 	roster  secagg.Roster
 	secagg  *secagg.Group
@@ -82,6 +84,15 @@ func (g *group) order(kind round.Kind, change func(*round.Manifest)) {
 		params, err := m.Params.Validate()
 		require.NoError(g.t, err)
 		m.Params = params
+		m.Consents, g.packs = nil, map[string]string{}
+		for _, s := range g.sites {
+			if g.packs[s.Tenant] != "" {
+				continue
+			}
+			own := w.consents(g.t, granted(*m, func(c *consent.Grant) { c.Tenant = s.Tenant }))[0]
+			own.Tenant, g.packs[s.Tenant] = s.Tenant, w.packs[own.Grants]
+			m.Consents = append(m.Consents, own)
+		}
 	})
 	g.text = item.Manifest
 	g.manifest = round.Manifest{}
@@ -146,7 +157,7 @@ func (p port) Enrol(context.Context, string, v1.EnrolRequest) (v1.Enrolment, err
 	panic("enrolled already")
 }
 
-func (p port) Work(context.Context, string, time.Duration) ([]v1.Work, error) { panic("asked") }
+func (p port) Work(context.Context, string, time.Duration) (v1.WorkList, error) { panic("asked") }
 
 func (p port) Blob(_ context.Context, _ string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
 	var content []byte
@@ -184,6 +195,7 @@ func (p port) Submit(_ context.Context, _, _ string, _ int, req v1.SubmissionReq
 func (g *group) ask(i int, item v1.Work) error {
 	o := g.sites[i]
 	stage := round.Stage(item.Stage)
+	item.Grants = g.packs[o.Tenant]
 	a, err := New(o, port{g, o.Site, stage}, slog.New(slog.DiscardHandler))
 	require.NoError(g.t, err)
 	a.id, err = openIdentity(o)

@@ -19,6 +19,7 @@ import (
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/consent"
 )
 
 // Why an agent cannot be who it is.
@@ -45,6 +46,7 @@ type identity struct {
 	trust     []*ecdsa.PublicKey // pinned; empty before the first enrolment
 	enrolment v1.Enrolment
 	records   *records
+	floors    []consent.Floor // what the tenant's withdrawals have ended
 }
 
 // openIdentity takes the state directory for this process and loads or makes
@@ -91,6 +93,9 @@ func (id *identity) load() error {
 		if id.trust, err = parseKeys(texts); err != nil {
 			return fmt.Errorf("%s: %w", id.path(trustFile), err)
 		}
+	}
+	if err := readJSON(id.path(floorsFile), &id.floors); err != nil {
+		return err
 	}
 	// A token that cannot be read is fetched anew.
 	if readJSON(id.path(enrolmentFile), &id.enrolment) != nil {

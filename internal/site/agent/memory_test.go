@@ -173,6 +173,7 @@ func TestMemoryIsForPiecesOfTheModel(t *testing.T) {
 		require.NoError(t, err)
 		defer a.id.close()
 		item := g.item(stage, inbox)
+		item.Grants = g.packs[o.Tenant]
 		grew := peak(func() { _, err = a.perform(t.Context(), item) })
 		require.NoError(t, err)
 		require.Less(t, grew, int64(most), "stage %s of %s", stage, g.manifest.Kind)

@@ -12,6 +12,7 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/payload"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/secagg"
@@ -266,16 +267,22 @@ func (p *play) mask(inbox []byte) (secagg.Masked, *content, error) {
 // return is read as long as the vector is, and is to be closed then.
 func (p *play) contribution(in *payload.Input) (*sealedFile, error) {
 	var err error
-	if in.Staleness, err = p.spend(); err != nil || p.Kind == round.Evaluate {
+	if in.Staleness, err = p.spend(); err != nil || (p.Kind == round.Evaluate && !p.Params.Measurement.On()) {
 		return nil, err
 	}
 	update, err := p.id.records.unseal(p.rec.roundOf.name(), updateFile)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
-	if p.Kind == round.Statistics {
+	switch p.Kind {
+	case round.Statistics:
 		in.Tensors, err = artifact.ReadTensors(io.NewSectionReader(update, 0, update.Size()), update.Size())
-	} else {
+	case round.Evaluate:
+		var counts artifact.Tensors
+		if counts, err = artifact.ReadTensors(io.NewSectionReader(update, 0, update.Size()), update.Size()); err == nil {
+			in.Counts, err = measure.FromTensors(counts, p.Params.Measurement.Len())
+		}
+	default:
 		err = p.coordinates(in, update, update.Size())
 	}
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/measure"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/internal/site/program"
 	"github.com/atom-fabric/fabric/internal/site/table"
@@ -33,6 +34,9 @@ type result struct {
 func (a *Agent) perform(ctx context.Context, item v1.Work) (round.Answer, error) {
 	o, err := a.opts.read(item, a.id.trust)
 	if err != nil {
+		return round.Answer{}, err
+	}
+	if err := a.consented(o, item.Grants); err != nil {
 		return round.Answer{}, err
 	}
 	// All the time that the stage can stay open, and some: whether an answer is
@@ -82,9 +86,12 @@ func (a *Agent) compute(ctx context.Context, o order) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	if o.Kind == round.Evaluate {
+		return counted(trainer.Measure(o.Params.Model, o.Params.Measurement, base, held))
+	}
 	metrics, err := trainer.Evaluate(o.Params.Model, base, held)
-	if err != nil || o.Kind == round.Evaluate {
-		return result{metrics: metrics}, err
+	if err != nil {
+		return result{}, err
 	}
 	update, err := a.train(ctx, o, base, train)
 	if err != nil {
@@ -93,6 +100,16 @@ func (a *Agent) compute(ctx context.Context, o order) (result, error) {
 	metrics.Examples = int64(train.Len())
 	sent, err := encoded(update)
 	return result{sent, metrics}, err
+}
+
+// counted is what an evaluation sends: its metrics, and where the run asks for
+// more counts these, in the place of an update.
+func counted(metrics round.Metrics, counts []int64, err error) (result, error) {
+	if err != nil || counts == nil {
+		return result{metrics: metrics}, err
+	}
+	update, err := encoded(measure.ToTensors(counts))
+	return result{update, metrics}, err
 }
 
 // train runs the built-in trainer as the run's strategy and privacy have it.
@@ -162,8 +179,7 @@ func (a *Agent) external(ctx context.Context, o order, train, held table.Table) 
 			return result{}, err
 		}
 		defer weights.Close()
-		metrics, err := trainer.EvaluateAt(o.Params.Model, weights, o.Base.SizeBytes, held)
-		return result{metrics: metrics}, err
+		return counted(trainer.MeasureAt(o.Params.Model, o.Params.Measurement, weights, o.Base.SizeBytes, held))
 	}
 	got, err := a.opts.Program.Train(ctx, program.Job{
 		Run: o.Run, Round: o.Number, Tenant: a.opts.Tenant, Site: a.opts.Site, Params: o.Params,

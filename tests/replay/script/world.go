@@ -19,6 +19,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
 )
@@ -35,9 +36,13 @@ type World struct {
 	Races    []error          // of RecordPoint, one a call; none left: recorded
 	Errors   map[string]error // by "Activity" or "Activity/region" or "PublishSnapshot/phase"
 	Tune     contract.Suggestion
-	Stands   approval.Standing // what BeginBallot and CheckStanding find
-	Began    time.Time         // by the clock of BeginBallot; zero: as soon as it may
-	Passing  map[string]int    // failures that pass, left, by the same keys
+	Guarded  map[string][]canary.Verdict // of a policy by region, one a look; the last one stays
+	Refused  string                      // why ProposePolicy keeps nothing
+	Looks    []canary.Verdict            // of a rollout, one a look; the last one stays
+	Again    contract.Checked            // what AskAgain answers; its ballot is named as asked
+	Stands   approval.Standing           // what BeginBallot and CheckStanding find
+	Began    time.Time                   // by the clock of BeginBallot; zero: as soon as it may
+	Passing  map[string]int              // failures that pass, left, by the same keys
 	OnCall   func(key string)
 	mu       sync.Mutex
 	calls    []string
@@ -49,6 +54,8 @@ type World struct {
 	signed   []contract.SignInput
 	attested []contract.AttestInput
 	kept     []contract.KeepInput
+	facts    []canary.Fact
+	looked   int
 	advances []contract.AdvanceInput
 	waits    map[string]int
 	snapshot int64
@@ -166,6 +173,9 @@ func (w *World) Bind(r worker.ActivityRegistry) {
 	w.waits = map[string]int{}
 	w.bindRounds(r)
 	w.bindRecovery(r)
+	w.bindConsent(r)
+	w.bindCanary(r)
+	w.bindLoop(r)
 	contract.NotifyApprovers.Bind(r, func(_ context.Context, in approval.Request) (contract.Nothing, error) {
 		return contract.Nothing{}, w.call("NotifyApprovers", "")
 	})
