@@ -41,7 +41,7 @@ func (p *Policy) PushPolicy(ctx context.Context, in contract.PushPolicyInput) (c
 	if err != nil {
 		return contract.PolicyPackage{}, permanent(contract.BadPlan, within(err, "action %s", in.Action))
 	}
-	out := contract.PolicyPackage{Repository: PolicyRepository}
+	out := contract.PolicyPackage{Repository: PolicyRepository, Revision: document.Revision}
 	if out.Policy, err = p.Blobs.Put(ctx, artifact.MediaTypePolicy, bytes.NewReader(encoded)); err != nil {
 		return contract.PolicyPackage{}, within(err, "action %s", in.Action)
 	}

@@ -115,7 +115,7 @@ func (s *Loop) decisions(c *gin.Context, k call) error {
 	return s.b.send(c, http.StatusOK, v1.VerdictPage{Items: views(found, func(d policy.Decision) v1.Verdict {
 		return v1.Verdict{
 			ID: d.ID, At: d.At, TraceID: d.TraceID, Region: d.Region, Purpose: d.Purpose, Question: d.Question, Revision: d.Revision, Bundle: string(d.Bundle),
-			Input: v1.JSON(d.Input), Masked: d.Masked, Allowed: d.Allowed, Reasons: d.Reasons, Simulated: d.Simulated,
+			Input: d.Input, Masked: d.Masked, Allowed: d.Allowed, Reasons: d.Reasons, Simulated: d.Simulated,
 		}
 	}), Next: next, Simulated: k.Simulated})
 }
@@ -158,7 +158,7 @@ func (s *Loop) replay(c *gin.Context, k call) error {
 		Loosens: loosens || impact.Loosens(), Why: why, Simulated: k.Simulated,
 		Flips: views(impact.Flips, func(f policy.Flip) v1.Flip {
 			return v1.Flip{Question: f.Question, Tenant: f.Tenant, Region: f.Region, Purpose: f.Purpose, Opens: f.Opens, Count: f.Count,
-				Example: v1.FlipExample{ID: f.Example.ID, TraceID: f.Example.TraceID, Input: v1.JSON(f.Example.Input), Reasons: f.Example.Reasons}}
+				Example: v1.FlipExample{ID: f.Example.ID, TraceID: f.Example.TraceID, Input: f.Example.Input, Reasons: f.Example.Reasons}}
 		}),
 	}
 	return s.b.send(c, http.StatusOK, out)

@@ -223,6 +223,7 @@ type PolicyPackage struct {
 	Repository string              `json:"repository"`
 	Package    artifact.Descriptor `json:"package"`
 	Policy     artifact.Descriptor `json:"policy"`
+	Revision   int64               `json:"revision,omitempty"` // of the policy
 }
 
 // AttachInput attaches a bundle to a package as its referrer, and verifies what

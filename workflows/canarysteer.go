@@ -43,7 +43,7 @@ func (c *climb) listen(ctx workflow.Context) error {
 
 // refuse turns away what asks for nothing, before it leaves a trace.
 func (c *climb) refuse(_ workflow.Context, s contract.Steer) error {
-	why := ""
+	var why string
 	switch {
 	case c.over || c.aborted != "":
 		why = "the rollout is over"

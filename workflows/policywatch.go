@@ -122,16 +122,14 @@ func (r *rollout) bake(ctx workflow.Context, region string) error {
 // note writes what is known of the policy in a region. That it is not written
 // down stops nothing: what the region runs is in its own report.
 func (r *rollout) note(ctx workflow.Context, region, state string, e contract.Evidence, why string) {
-	document, digest, err := r.checked.Plan.Document()
-	if err == nil {
-		if e.Policy != "" {
-			digest = e.Policy
-		}
-		_, err = contract.NoteRegion.Execute(until(quick(ctx, state+": policy in "+region), time.Minute), contract.RegionStateInput{
-			Subject: r.in.Subject, Action: r.in.Action, Region: region, Revision: document.Revision, Policy: digest,
-			State: state, Snapshot: e.Snapshot, Delivered: e.Delivered, Verified: e.Verified, Words: why,
-		})
+	digest := r.policy.Policy.Digest
+	if e.Policy != "" {
+		digest = e.Policy
 	}
+	_, err := contract.NoteRegion.Execute(until(quick(ctx, state+": policy in "+region), time.Minute), contract.RegionStateInput{
+		Subject: r.in.Subject, Action: r.in.Action, Region: region, Revision: r.policy.Revision, Policy: digest,
+		State: state, Snapshot: e.Snapshot, Delivered: e.Delivered, Verified: e.Verified, Words: why,
+	})
 	if err != nil && ctx.Err() == nil {
 		workflow.GetLogger(ctx).Warn("what a region runs was not noted", "region", region, "state", state, "error", err)
 	}

@@ -97,10 +97,10 @@ func (p proposals) Evaluate(_ context.Context, cmd api.Command, id string, start
 	})
 }
 
-func (w workflows) SteerPolicy(_ context.Context, action, _ string, steer contract.Steer) (contract.CanaryState, error) {
-	leave, err := w.f.enter()
+func (p workflows) SteerPolicy(_ context.Context, action, _ string, steer contract.Steer) (contract.CanaryState, error) {
+	leave, err := p.f.enter()
 	defer leave()
-	if err == nil && w.f.ActionRows[action].State != "started" {
+	if err == nil && p.f.ActionRows[action].State != "started" {
 		err = api.ErrNotFound
 	}
 	return contract.CanaryState{Paused: steer.Do == contract.SteerPause}, err

@@ -339,7 +339,8 @@ func (b *bodyReader) Read(p []byte) (int, error) {
 	case int64(len(p)) > b.left:
 		p = p[:b.left]
 	}
-	c, n := b.c, 0
+	c := b.c
+	var n int
 	if c.from < c.to {
 		n = copy(p, c.buf[c.from:c.to])
 		c.from += n

@@ -325,7 +325,7 @@ func (c Catalog) Preview(ctx context.Context, caller api.Caller, feature string,
 		return r, fault(err)
 	}
 	r.Effects = append(r.Effects, found...)
-	r.Checkpoints, r.Models, err = Consents{c.db}.downstream(ctx, `select u.owner as tenant, u.run, u.number from fabric.grant_use u
+	r.Checkpoints, r.Models, err = Consents(c).downstream(ctx, `select u.owner as tenant, u.run, u.number from fabric.grant_use u
 		join fabric.consent_grant g on g.tenant = u.tenant and g.id = u.grant_id
 		join fabric.round r on r.tenant = u.owner and r.run = u.run and r.number = u.number and r.status = 'closed'
 		where `+ending, caller.Tenant, feature, nonNil(whose))

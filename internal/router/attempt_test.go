@@ -31,14 +31,13 @@ type stage struct {
 	target *target
 	play   []func(ctx context.Context) error // by candidate
 
-	mu      sync.Mutex
-	sent    []int       // by candidate
-	last    []time.Time // when it was last sent something
-	under   []int       // way
-	took    []time.Duration
-	failed  map[string]int
-	asked   int
-	problem error
+	mu     sync.Mutex
+	sent   []int       // by candidate
+	last   []time.Time // when it was last sent something
+	under  []int       // way
+	took   []time.Duration
+	failed map[string]int
+	asked  int
 }
 
 func newStage(t *testing.T, home string, play ...func(ctx context.Context) error) *stage {

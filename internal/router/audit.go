@@ -14,8 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // auditHeader carries what answered, see docs/protocol/audit-header.md.
@@ -25,17 +23,6 @@ const auditHeader = "X-Fabric-Audit"
 var ErrAudit = errors.New("the audit header does not verify")
 
 const auditKeyFile = "audit.key"
-
-// An audit is the part of an answer by which it can be traced.
-type audit struct {
-	DecisionID string          `json:"decision_id"`
-	TraceID    string          `json:"trace_id"`
-	Manifest   artifact.Digest `json:"manifest"` // of the model package
-	Snapshot   int64           `json:"snapshot"`
-	Policy     int64           `json:"policy"`
-	Output     artifact.Digest `json:"output"` // of the bytes of "output"
-	Header     string          `json:"header"`
-}
 
 // An auditKey is the secret that the router proves its headers with.
 type auditKey struct {

@@ -14,7 +14,9 @@ import (
 // inTurn suggests the rates of a list, so that what a trial comes to is the
 // simulation's doing alone.
 func inTurn(rates ...float64) simulate.Suggester {
-	return func(_ tuning.Study, done []tuning.Trial) (tuning.Point, error) { return tuning.Point{rates[len(done)]}, nil }
+	return func(_ tuning.Study, done []tuning.Trial) (tuning.Point, error) {
+		return tuning.Point{rates[len(done)]}, nil
+	}
 }
 
 func rateStudy(trials int) tuning.Study {

@@ -71,7 +71,7 @@ func (e *Endpoint) Do(ctx context.Context, req *Request) (*Answer, error) {
 	if c != nil {
 		a, err := c.do(ctx, req)
 		var failed *Error
-		if err == nil || !errors.As(err, &failed) || failed.Err != ErrReset || failed.Answered {
+		if err == nil || !errors.As(err, &failed) || !errors.Is(failed.Err, ErrReset) || failed.Answered {
 			return a, err
 		}
 		// It was closed while it was idle. Others may be closed as well, so the
@@ -125,7 +125,7 @@ func failure(ctx context.Context, why error, answered bool, cause error) *Error 
 			why = ErrTimeout
 		}
 	} else if errors.Is(cause, os.ErrDeadlineExceeded) || errors.Is(cause, context.DeadlineExceeded) {
-		if why != ErrUnreachable {
+		if !errors.Is(why, ErrUnreachable) {
 			why = ErrTimeout
 		}
 	}

@@ -4,6 +4,7 @@ package load
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -278,7 +279,7 @@ func (s *server) wait(c net.Conn, in *bufio.Reader, req *http.Request, d time.Du
 	if err == nil {
 		return true
 	}
-	if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+	if timeout := net.Error(nil); errors.As(err, &timeout) && timeout.Timeout() {
 		return true
 	}
 	s.left.Add(1)

@@ -53,7 +53,6 @@ type bench struct {
 	dir   string
 	peer  string
 	scale scale
-	token string
 	plane *plane
 }
 

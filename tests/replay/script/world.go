@@ -232,7 +232,7 @@ func (w *World) Bind(r worker.ActivityRegistry) {
 		return contract.Nothing{}, err
 	})
 	contract.PushPolicy.Bind(r, func(_ context.Context, in contract.PushPolicyInput) (contract.PolicyPackage, error) {
-		return contract.PolicyPackage{Repository: "policies/routing", Package: Blob("policy package"), Policy: Blob("policy")}, w.call("PushPolicy", "")
+		return contract.PolicyPackage{Repository: "policies/routing", Package: Blob("policy package"), Policy: Blob("policy"), Revision: 2}, w.call("PushPolicy", "")
 	})
 	contract.AttachSignature.Bind(r, func(_ context.Context, in contract.AttachInput) (contract.Nothing, error) {
 		return contract.Nothing{}, w.call("AttachSignature", "")
