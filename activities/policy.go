@@ -42,6 +42,11 @@ func (p *Policy) PushPolicy(ctx context.Context, in contract.PushPolicyInput) (c
 		return contract.PolicyPackage{}, permanent(contract.BadPlan, within(err, "action %s", in.Action))
 	}
 	out := contract.PolicyPackage{Repository: PolicyRepository, Revision: document.Revision}
+	for _, region := range in.Plan.Regions {
+		if !document.Open(region) {
+			out.Closed = append(out.Closed, region)
+		}
+	}
 	if out.Policy, err = p.Blobs.Put(ctx, artifact.MediaTypePolicy, bytes.NewReader(encoded)); err != nil {
 		return contract.PolicyPackage{}, within(err, "action %s", in.Action)
 	}

@@ -224,6 +224,7 @@ type PolicyPackage struct {
 	Package    artifact.Descriptor `json:"package"`
 	Policy     artifact.Descriptor `json:"policy"`
 	Revision   int64               `json:"revision,omitempty"` // of the policy
+	Closed     []string            `json:"closed,omitempty"`   // of the plan's regions, those where it lets nobody be answered
 }
 
 // AttachInput attaches a bundle to a package as its referrer, and verifies what
