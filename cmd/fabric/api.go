@@ -86,7 +86,8 @@ func (a *app) serveAPI(ctx context.Context) error {
 		go followPolicy(ctx, db.Snapshots(), wired.Verifier, engine, t.Log)
 	}
 	go refuseRevoked(ctx, db, options.Tokens, options.SiteTokens)
-	ended := make(chan error, len(ports))
+	// Nobody is served before every port is open: who sees one of them answer may ask the others.
+	ended, opened := make(chan error, len(ports)), make([]func(), 0, len(ports))
 	for _, p := range ports {
 		server, err := api.NewService(p.name, options, wired)
 		if err != nil {
@@ -97,7 +98,10 @@ func (a *app) serveAPI(ctx context.Context) error {
 		if err != nil {
 			return &exitError{exitUnavailable, fmt.Errorf("service %s: %w; stop what uses the port, or choose another FABRIC_PORT_BASE", p.name, err)}
 		}
-		go func() { ended <- server.Serve(ctx, listener) }()
+		opened = append(opened, func() { ended <- server.Serve(ctx, listener) })
+	}
+	for _, begin := range opened {
+		go begin()
 	}
 	t.Log.Info("serving", "gateway", net.JoinHostPort(c.Host, strconv.Itoa(c.PortBase)), "simulation", c.Simulation())
 	var first error
