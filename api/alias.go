@@ -48,11 +48,8 @@ func (s *Exchange) move(c *gin.Context, k call) error {
 	}
 	bundle, pkg := []byte(body.Bundle), version.Package.Digest
 	predicate, err := s.verifier.VerifyIn(ctx, version.Repository, bundle, artifact.PredicateAlias, pkg)
-	if err != nil && !errors.As(err, new(*artifact.VerifyError)) {
-		return err // what the verifier asks is away: nothing was judged
-	}
 	if err != nil {
-		return &Problem{Kind: unverified, Detail: "no trusted key has signed this as the move of an alias to the package of this version", Err: err}
+		return judged(err, "no trusted key has signed this as the move of an alias to the package of this version")
 	}
 	move, err := modelpack.ParseMove(predicate)
 	if err != nil {

@@ -292,7 +292,8 @@ type Blobs interface {
 
 // A Verifier accepts a bundle only for exactly this predicate type and subject,
 // with exactly one signature by a trusted key, and returns the predicate (the
-// same as the activities' port). ErrUnverified, or any error, refuses.
+// same as the activities' port). An *artifact.VerifyError refuses; with any
+// other error nothing was judged.
 type Verifier interface {
 	Verify(ctx context.Context, bundle []byte, predicateType string, subject artifact.Digest) (json.RawMessage, error)
 	// VerifyIn is Verify for a subject that is kept in a repository: whose

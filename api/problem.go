@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"github.com/atom-fabric/fabric/api/v1"
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // problemTypes is where docs/errors.md is read; a code is an anchor in it.
@@ -202,4 +203,13 @@ func (b *Border) fail(c *gin.Context, err error) {
 	if c.Request.Method != http.MethodHead {
 		_, _ = c.Writer.Write(text) // a caller that left does not read it
 	}
+}
+
+// judged makes a problem of a bundle that a verifier refused. A verifier that
+// could not judge, because what it asks was away, has refused nothing.
+func judged(err error, detail string) error {
+	if !errors.As(err, new(*artifact.VerifyError)) {
+		return err
+	}
+	return &Problem{Kind: unverified, Detail: detail, Err: err}
 }

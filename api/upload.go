@@ -102,12 +102,7 @@ func (s *Exchange) announced(ctx context.Context, parts *form, tenant string) (*
 // verified checks what is signed about the package: that it is one of a model,
 // which files it has, and its manifest, each by a statement of its own kind.
 func (s *Exchange) verified(ctx context.Context, up *uploading) error {
-	refused := func(what string, err error) error {
-		if !errors.As(err, new(*artifact.VerifyError)) {
-			return err // what the verifier asks is away: nothing was judged
-		}
-		return &Problem{Kind: unverified, Detail: "no trusted key vouches for " + what, Err: err}
-	}
+	refused := func(what string, err error) error { return judged(err, "no trusted key vouches for "+what) }
 	manifest := artifact.DigestOf(up.text)
 	predicate, err := s.verifier.Verify(ctx, up.bundle, artifact.PredicateModelPackage, manifest)
 	if err != nil {

@@ -306,7 +306,7 @@ func (verifier) Verify(_ context.Context, bundle []byte, predicateType string, s
 		Predicate json.RawMessage `json:"predicate"`
 	}
 	if err := json.Unmarshal(bundle, &said); err != nil || said.Type != predicateType || said.Subject != subject {
-		return nil, fmt.Errorf("test bundle: %w", api.ErrUnverified)
+		return nil, &artifact.VerifyError{PredicateType: predicateType, Subject: subject, Err: api.ErrUnverified}
 	}
 	return said.Predicate, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"strconv"
 	"time"
@@ -85,7 +86,7 @@ func (a *app) serveAPI(ctx context.Context) error {
 	if engine, ok := wired.Rules.(*opa.Engine); ok {
 		go followPolicy(ctx, db.Snapshots(), wired.Verifier, engine, t.Log)
 	}
-	go refuseRevoked(ctx, db, options.Tokens, options.SiteTokens)
+	go refuseRevoked(ctx, db, t.Log, options.Tokens, options.SiteTokens)
 	// Nobody is served before every port is open: who sees one of them answer may ask the others.
 	ended, opened := make(chan error, len(ports)), make([]func(), 0, len(ports))
 	for _, p := range ports {
@@ -226,8 +227,8 @@ func (a *app) callerTokens(ctx context.Context, c config.Config, own *issuer.Iss
 }
 
 // refuseRevoked keeps the verifiers on what the database says is revoked.
-func refuseRevoked(ctx context.Context, db *postgres.DB, verifiers ...api.Tokens) {
-	_ = db.Revocations().Follow(ctx, func(_ context.Context, active []routing.Revocation) error {
+func refuseRevoked(ctx context.Context, db *postgres.DB, log *slog.Logger, verifiers ...api.Tokens) {
+	db.Revocations().Follow(ctx, log, func(_ context.Context, active []routing.Revocation) error {
 		for _, v := range verifiers {
 			if v, ok := v.(*token.Verifier); ok {
 				v.Revoke(active)

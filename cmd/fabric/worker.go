@@ -103,7 +103,10 @@ func (a *app) work(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		run(func(ctx context.Context) error { return db.Revocations().Follow(ctx, publisher.Revoke) })
+		run(func(ctx context.Context) error {
+			db.Revocations().Follow(ctx, t.Log, publisher.Revoke)
+			return nil
+		})
 		relay, err := worker.NewRelay(db.Outbox(), client, t)
 		if err != nil {
 			return err

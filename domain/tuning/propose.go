@@ -6,6 +6,7 @@
 package tuning
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -49,7 +50,7 @@ func Propose(trials []scorecard.Trial) (tuning promotion.Tuning, reason string, 
 	if len(points) == 0 {
 		return promotion.Tuning{}, "no completed run has been evaluated yet", false
 	}
-	best := slices.MinFunc(points, func(a, b point) int { return order(a.loss, b.loss) })
+	best := slices.MinFunc(points, func(a, b point) int { return cmp.Compare(a.loss, b.loss) })
 	rate, reason := lowest(points)
 	if reason == "" {
 		rate, reason = step(points, best)
@@ -83,7 +84,7 @@ func alikes(trials []scorecard.Trial) (latest float64, points []point) {
 	for rate, m := range sums {
 		points = append(points, point{rate, math.Log(rate), float64(m.LossMicros) / float64(m.Evaluated)})
 	}
-	slices.SortFunc(points, func(a, b point) int { return order(a.rate, b.rate) })
+	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.rate, b.rate) })
 	if like != nil {
 		latest = like.LearningRate
 	}
@@ -164,13 +165,3 @@ func significant(x float64) float64 {
 }
 
 func text(x float64) string { return strconv.FormatFloat(x, 'g', -1, 64) }
-
-func order(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}

@@ -225,7 +225,7 @@ func TestABundleThatIsRefusedLeavesTheOldOne(t *testing.T) {
 		archive []byte
 		verify  opa.Verify
 		want    error
-		todo    string
+		advice  string
 	}{
 		{"a bad signature", pack(nil), forged, opa.ErrSignature, "fetch it from the policy hub again"},
 		{"no archive", []byte("junk"), signed, opa.ErrBundle, "fabric policy bundle"},
@@ -242,7 +242,7 @@ func TestABundleThatIsRefusedLeavesTheOldOne(t *testing.T) {
 			require.NoError(t, engine.Receive(ctx, pack(nil), nil, signed))
 			err = engine.Receive(ctx, tt.archive, nil, tt.verify)
 			require.ErrorIs(t, err, tt.want)
-			require.ErrorContains(t, err, tt.todo)
+			require.ErrorContains(t, err, tt.advice)
 			require.EqualValues(t, 7, engine.Revision(), "the old one stays")
 			v, err := engine.Decide(ctx, policy.AskRouting, policy.Call{Tenant: "mayo", Model: "m", Region: "us", Kind: policy.Neural})
 			require.NoError(t, err)

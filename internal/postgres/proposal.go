@@ -178,16 +178,8 @@ func (p Proposals) Observe(ctx context.Context, tenant string, observed []api.Ob
 // Windows returns what was reported of a metric in each span; of route_failed,
 // what routers decided as well.
 func (p Proposals) Windows(ctx context.Context, tenant, metric string, spans []feedback.Span) (map[string][]feedback.Window, error) {
-	out := map[string][]feedback.Window{}
-	at := func(target string, i int) *feedback.Window {
-		if out[target] == nil {
-			out[target] = make([]feedback.Window, len(spans))
-			for j, s := range spans {
-				out[target][j] = feedback.Window{From: s.From, To: s.To}
-			}
-		}
-		return &out[target][i]
-	}
+	out := feedback.History{}
+	at := func(target string, i int) *feedback.Window { return out.At(target, spans, i) }
 	share := slices.ContainsFunc(feedback.Templates(), func(t feedback.Template) bool { return t.Metric == metric && t.Test == feedback.Wilson })
 	for i, span := range spans {
 		type row struct {

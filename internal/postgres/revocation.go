@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"time"
@@ -72,21 +73,30 @@ func (p Revocations) Active(ctx context.Context, at time.Time) ([]routing.Revoca
 }
 
 // Follow gives use the revocations that are in force, now and whenever they have
-// changed, until ctx ends. When use fails it is called again a second later.
-func (p Revocations) Follow(ctx context.Context, use func(context.Context, []routing.Revocation) error) error {
+// changed, until ctx ends. When they cannot be read, or use fails, it tries
+// again a second later; log is told when that begins and when it is over, for
+// until then a token that was taken back may be let in.
+func (p Revocations) Follow(ctx context.Context, log *slog.Logger, use func(context.Context, []routing.Revocation) error) {
 	wake, cancel := p.db.hub.subscribe(channelRevocation)
 	defer cancel()
 	var known []routing.Revocation
+	failing := false
 	for first := true; ctx.Err() == nil; {
 		active, err := p.Active(ctx, p.db.clock())
 		if err == nil && (first || !slices.Equal(active, known)) {
-			if use(ctx, active) == nil {
+			if err = use(ctx, active); err == nil {
 				first, known = false, active
 			}
 		}
+		switch {
+		case err != nil && !failing && ctx.Err() == nil:
+			log.WarnContext(ctx, "revoked tokens are not followed", "err", err)
+		case err == nil && failing:
+			log.InfoContext(ctx, "revoked tokens are followed again")
+		}
+		failing = err != nil
 		if _, err := p.db.hub.wait(ctx, wake, time.Second); err != nil {
-			return nil // the context's end
+			return // the context's end
 		}
 	}
-	return nil
 }

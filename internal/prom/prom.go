@@ -100,16 +100,8 @@ func (r *Reader) Windows(ctx context.Context, _, metric string, spans []feedback
 	if !ok {
 		return nil, nil
 	}
-	out := map[string][]feedback.Window{}
-	at := func(target string, i int) *feedback.Window {
-		if out[target] == nil {
-			out[target] = make([]feedback.Window, len(spans))
-			for j, s := range spans {
-				out[target][j] = feedback.Window{From: s.From, To: s.To}
-			}
-		}
-		return &out[target][i]
-	}
+	out := feedback.History{}
+	at := func(target string, i int) *feedback.Window { return out.At(target, spans, i) }
 	for i, span := range spans {
 		if q.Value != "" {
 			series, err := r.values(ctx, q.Value, span)

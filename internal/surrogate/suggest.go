@@ -7,6 +7,7 @@
 package surrogate
 
 import (
+	"cmp"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -201,7 +202,7 @@ func (s *search) best() []float64 {
 		}
 		all = append(all, candidate{place, s.score(place)})
 	}
-	slices.SortStableFunc(all, func(a, b candidate) int { return order(b.score, a.score) })
+	slices.SortStableFunc(all, func(a, b candidate) int { return cmp.Compare(b.score, a.score) })
 	top := all[0]
 	for _, c := range all[:refined] {
 		width := 0.1
@@ -286,16 +287,6 @@ func logNormal(z float64) float64 {
 
 func boolean(b bool) float64 {
 	if b {
-		return 1
-	}
-	return 0
-}
-
-func order(a, b float64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
 		return 1
 	}
 	return 0

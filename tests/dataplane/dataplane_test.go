@@ -94,9 +94,9 @@ func (p *plane) start(t testing.TB) {
 	group.Go(func() { _ = server.Serve(ctx, listener) })
 	// As in fabric api and fabric worker.
 	group.Go(func() {
-		_ = p.db.Revocations().Follow(ctx, func(_ context.Context, active []routing.Revocation) error { tokens.Revoke(active); return nil })
+		p.db.Revocations().Follow(ctx, slog.New(slog.DiscardHandler), func(_ context.Context, active []routing.Revocation) error { tokens.Revoke(active); return nil })
 	})
-	group.Go(func() { _ = p.db.Revocations().Follow(ctx, p.publisher.Revoke) })
+	group.Go(func() { p.db.Revocations().Follow(ctx, slog.New(slog.DiscardHandler), p.publisher.Revoke) })
 	var once sync.Once
 	p.stop = func() { once.Do(func() { cancel(); group.Wait() }) }
 }
