@@ -15,9 +15,9 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/trust"
-	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/hsm"
 	"github.com/atom-fabric/fabric/internal/local"
 	"github.com/atom-fabric/fabric/internal/transit"
@@ -50,8 +50,7 @@ func (a *app) keysGenerate() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				_, err = fmt.Fprintf(a.Out, "wrote %s and %s\n", key, public)
-				return err
+				return a.printText(keyFiles{Private: key, Public: public}, "wrote %s and %s\n", key, public)
 			case "transit":
 				err = a.generateInTransit(cmd.Context(), c, public)
 			case "token":
@@ -62,13 +61,19 @@ func (a *app) keysGenerate() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.Out, "wrote %s\n", public)
-			return err
+			return a.printText(keyFiles{Public: public}, "wrote %s\n", public)
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", ".", "folder to write to")
 	cmd.Flags().StringVar(&in, "in", "file", "where the private key stays: file, transit (VAULT_ADDR, FABRIC_TRANSIT_KEY) or token (FABRIC_PKCS11_URI)")
 	return cmd
+}
+
+// keyFiles are the files of a key pair; of one in a token or a transit engine
+// there is the public half alone.
+type keyFiles struct {
+	Private string `json:"private,omitempty"`
+	Public  string `json:"public"`
 }
 
 func (a *app) generateInTransit(ctx context.Context, c config.Config, public string) error {
@@ -130,7 +135,7 @@ func (a *app) keysList() *cobra.Command {
 				}
 				rows = append(rows, row)
 			}
-			return a.show(rows, func(w *tabwriter.Writer) {
+			return a.print(rows, func(w *tabwriter.Writer) {
 				fmt.Fprintln(w, "KEY\tOWNER\tSTATE\tFROM\tUNTIL\tRULES\tREASON")
 				for _, r := range rows {
 					until := r.NotAfter
@@ -151,16 +156,6 @@ func stamp(t time.Time) string {
 		return "-"
 	}
 	return t.UTC().Format(time.RFC3339)
-}
-
-// show prints as --output says.
-func (a *app) show(v any, table func(*tabwriter.Writer)) error {
-	if a.output == "json" {
-		return json.NewEncoder(a.Out).Encode(v)
-	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	table(w)
-	return w.Flush()
 }
 
 // policyFlags name a policy and what may change it.
@@ -220,12 +215,20 @@ func (a *app) change(k *keeper, p policyFlags, next trust.Policy) (bool, error) 
 	return a.settle(k, signed, p.draft)
 }
 
+// settled is what became of a change: a version in force, or a draft that more
+// root keys must sign.
+type settled struct {
+	Version int64           `json:"version,omitempty"`
+	Digest  artifact.Digest `json:"digest,omitempty"`
+	Pin     artifact.Digest `json:"pin,omitempty"`
+	Draft   string          `json:"draft,omitempty"`
+}
+
 func (a *app) settle(k *keeper, signed trust.Signed, draft string) (bool, error) {
 	err := k.append(signed)
 	if err == nil {
 		mark := k.chain.Mark()
-		_, err = fmt.Fprintf(a.Out, "trust policy version %d is in force: %s\n", mark.Version, mark.Digest)
-		return true, err
+		return true, a.printText(settled{Version: mark.Version, Digest: mark.Digest, Pin: k.chain.Pin()}, "trust policy version %d is in force: %s\n", mark.Version, mark.Digest)
 	}
 	if !errors.Is(err, trust.ErrThreshold) || draft == "" {
 		return false, err
@@ -234,9 +237,8 @@ func (a *app) settle(k *keeper, signed trust.Signed, draft string) (bool, error)
 	if err != nil {
 		return false, err
 	}
-	if err := anchor.Replace(draft, append(text, '\n'), 0o644); err != nil {
+	if err := durable.Write(draft, append(text, '\n'), 0o644); err != nil {
 		return false, err
 	}
-	_, err = fmt.Fprintf(a.Out, "more root keys must sign; pass it on: fabric keys policy sign %s --root-key KEY\n", draft)
-	return false, err
+	return false, a.printText(settled{Draft: draft}, "more root keys must sign; pass it on: fabric keys policy sign %s --root-key KEY\n", draft)
 }

@@ -15,9 +15,9 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/trust"
-	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/local"
 	"github.com/atom-fabric/fabric/internal/transit"
 )
@@ -72,8 +72,7 @@ then on, and publish the snapshot again under it.`,
 			if err := place(); err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(a.Out, "%s takes over from %s, which signs until %s; restart the workers before then\n", entry.ID, from, stamp(k.now.Add(overlap)))
-			return err
+			return a.also("%s takes over from %s, which signs until %s; restart the workers before then\n", entry.ID, from, stamp(k.now.Add(overlap)))
 		},
 	}
 	p.changes(cmd)
@@ -276,5 +275,5 @@ func writePublic(path string, key *ecdsa.PublicKey) error {
 	if err != nil {
 		return err
 	}
-	return anchor.Replace(path, text, 0o644)
+	return durable.Write(path, text, 0o644)
 }

@@ -15,9 +15,9 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/trust"
-	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/cosign"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/local"
 )
 
@@ -73,7 +73,7 @@ func (a *app) localPublic(ctx context.Context, c config.Config, layout local.Lay
 	if err := os.MkdirAll(layout.Path("keys"), 0o700); err != nil {
 		return nil, err
 	}
-	return key.Public(), anchor.Replace(layout.Path("keys", "fabric.pub"), text, 0o644)
+	return key.Public(), durable.Write(layout.Path("keys", "fabric.pub"), text, 0o644)
 }
 
 func readPublicKey(path string) (*ecdsa.PublicKey, error) {
@@ -259,11 +259,11 @@ func (k *keeper) append(signed trust.Signed) error {
 	}
 	if chain.Mark().Version == 1 {
 		// Before the policy: a pin without one is made again.
-		if err := anchor.Replace(filepath.Join(filepath.Dir(k.path), pinFile), []byte(chain.Pin()+"\n"), 0o644); err != nil {
+		if err := durable.Write(filepath.Join(filepath.Dir(k.path), pinFile), []byte(chain.Pin()+"\n"), 0o644); err != nil {
 			return err
 		}
 	}
-	if err := anchor.Replace(k.path, text, 0o644); err != nil {
+	if err := durable.Write(k.path, text, 0o644); err != nil {
 		return err
 	}
 	k.chain = chain

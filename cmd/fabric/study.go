@@ -16,6 +16,7 @@ import (
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/tuning"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/simulate"
 	"github.com/atom-fabric/fabric/internal/surrogate"
 )
@@ -52,7 +53,7 @@ func (a *app) study(ctx context.Context, file, out string, set simulate.Settings
 		defer log.Close()
 	}
 	trials, err := simulate.Tune(ctx, set, study, done, surrogate.Suggest, func(t tuning.Trial) error {
-		if _, err := fmt.Fprintf(a.Err, "trial %d of %d: %s: %s\n", t.Number, study.Trials, t.State, choices(study.Space, t.Point)); err != nil {
+		if _, err := fmt.Fprintf(a.notes(), "trial %d of %d: %s: %s\n", t.Number, study.Trials, t.State, choices(study.Space, t.Point)); err != nil {
 			return err
 		}
 		return keepTrial(log, t)
@@ -149,11 +150,7 @@ func openTrials(dir string, study tuning.Study, set simulate.Settings) (*os.File
 	if len(whole) == 0 {
 		whole = append(head, '\n')
 	}
-	// Through a temporary name: a crash here leaves the old log or the new one.
-	if err := os.WriteFile(path+".new", whole, 0o644); err != nil {
-		return nil, nil, err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := durable.Write(path, whole, 0o644); err != nil {
 		return nil, nil, err
 	}
 	log, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)

@@ -22,6 +22,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // ErrUnpinned says that a policy was named without the digest that pins it.
@@ -220,26 +221,5 @@ func (s *Store) remember(seen, now trust.Mark) error {
 	if err := os.MkdirAll(s.opts.Dir, 0o700); err != nil {
 		return err
 	}
-	return Replace(filepath.Join(s.opts.Dir, seenFile), text, 0o600)
-}
-
-// Replace writes a file so that it is, whenever the machine stops, the one
-// before or the whole new one.
-func Replace(path string, content []byte, mode os.FileMode) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), ".trust-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(draft.Name()) // after a rename there is nothing to remove
-	defer draft.Close()
-	if err := draft.Chmod(mode); err != nil {
-		return err
-	}
-	if _, err := draft.Write(content); err != nil {
-		return err
-	}
-	if err := draft.Sync(); err != nil {
-		return err
-	}
-	return os.Rename(draft.Name(), path)
+	return durable.Write(filepath.Join(s.opts.Dir, seenFile), text, 0o600)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/trust"
 	"github.com/atom-fabric/fabric/internal/anchor"
 	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 func newKey(t *testing.T) (*ecdsa.PrivateKey, trust.Key) {
@@ -65,11 +66,11 @@ func TestAPolicyIsFollowedAndNeverGoesBack(t *testing.T) {
 		return p.Version
 	}
 	require.Equal(t, int64(1), version())
-	require.NoError(t, anchor.Replace(path, second, 0o600))
+	require.NoError(t, durable.Write(path, second, 0o600))
 	require.Equal(t, int64(2), version(), "without a restart")
-	require.NoError(t, anchor.Replace(path, []byte("{}\n"), 0o600))
+	require.NoError(t, durable.Write(path, []byte("{}\n"), 0o600))
 	require.Equal(t, int64(2), version(), "what cannot be used changes nothing")
-	require.NoError(t, anchor.Replace(path, first, 0o600))
+	require.NoError(t, durable.Write(path, first, 0o600))
 	require.Equal(t, int64(2), version(), "nor does what is older")
 	require.NoError(t, os.Remove(path))
 	require.Equal(t, int64(2), version())
@@ -77,7 +78,7 @@ func TestAPolicyIsFollowedAndNeverGoesBack(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, first, 0o600))
 	_, err = anchor.Open(o)
 	require.ErrorIs(t, err, trust.ErrRollback, "after a restart either")
-	require.NoError(t, anchor.Replace(path, second, 0o600))
+	require.NoError(t, durable.Write(path, second, 0o600))
 	store, err = anchor.Open(o)
 	require.NoError(t, err)
 	require.Equal(t, two.Mark(), store.Chain().Mark())

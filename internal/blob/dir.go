@@ -18,6 +18,7 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // abandoned is the age from which a temporary file is nobody's any more: no
@@ -126,10 +127,10 @@ func (d *Dir) placed(digest artifact.Digest, place func(path string) error) erro
 	if err := place(path); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(filepath.Dir(path))) // also when another Put made the folder and has not come here yet
+	return durable.SyncDir(filepath.Dir(filepath.Dir(path))) // also when another Put made the folder and has not come here yet
 }
 
 // Link gives a blob its name in another directory of blobs as well, which must
@@ -199,13 +200,4 @@ func (absent) Error() string { return activities.ErrNotFound.Error() }
 // Is implements the interface of errors.Is.
 func (absent) Is(target error) bool {
 	return target == activities.ErrNotFound || target == api.ErrNotFound
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/minio/minio-go/v7"
 
 	"github.com/atom-fabric/fabric/activities"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // maxHead bounds a head: it names content, it does not hold it.
@@ -145,7 +147,7 @@ func (d *Dir) Swap(ctx context.Context, name, tag string, content []byte) (err e
 	if err := os.Rename(temp.Name(), at); err != nil {
 		return fmt.Errorf("head %s: %w", name, err)
 	}
-	return syncDir(filepath.Dir(at))
+	return durable.SyncDir(filepath.Dir(at))
 }
 
 func tagOf(content []byte) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // A Spool keeps blobs that come in pieces until they are whole, one upload for
@@ -199,7 +200,7 @@ func (s *Spool) write(ctx context.Context, u api.Upload, t *ticket, content io.R
 		return full(err)
 	}
 	if t.Kept == 0 {
-		if err := syncDir(s.dir); err != nil { // the file's name, once
+		if err := durable.SyncDir(s.dir); err != nil { // the file's name, once
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // Limits bound what a [Spool] holds.
@@ -86,7 +87,7 @@ func (s *Spool) admit(u api.Upload) (*ticket, error) {
 	if err != nil {
 		return nil, full(err)
 	}
-	if err := errors.Join(t.write(record{Total: u.SizeBytes}), syncDir(s.dir)); err != nil {
+	if err := errors.Join(t.write(record{Total: u.SizeBytes}), durable.SyncDir(s.dir)); err != nil {
 		return nil, errors.Join(full(err), t.Close())
 	}
 	return t, nil

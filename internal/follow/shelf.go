@@ -2,7 +2,6 @@ package follow
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/domain/routing"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // keep is how many snapshots stay on disk.
@@ -33,24 +34,7 @@ func (s shelf) path(version int64) string {
 // put writes the file, then gives it its name, then makes the name durable: a
 // crash in between leaves the older ones.
 func (s shelf) put(version int64, text []byte) error {
-	temp, err := os.CreateTemp(s.dir, ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // gone after the rename
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(temp.Name(), s.path(version)); err != nil {
-		return err
-	}
-	dir, err := os.Open(s.dir)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := dir.Sync(); err != nil {
+	if err := durable.Write(s.path(version), text, 0o600); err != nil {
 		return err
 	}
 	for _, old := range s.newestFirst()[min(keep, len(s.newestFirst())):] {

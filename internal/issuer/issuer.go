@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/token"
 )
 
@@ -82,7 +83,7 @@ func Open(dir, name string) (*Issuer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
-	if err := replace(filepath.Join(dir, setFile), set, 0o644); err != nil {
+	if err := durable.Write(filepath.Join(dir, setFile), set, 0o644); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
 	return &Issuer{dir: dir, name: name, signer: signer, set: set, keys: keys}, nil
@@ -145,20 +146,6 @@ func readKey(path string) (*ecdsa.PrivateKey, error) {
 		return nil, fmt.Errorf("%s: %w", path, ErrKey)
 	}
 	return key, nil
-}
-
-// replace writes a file so that a reader sees the old or the new one.
-func replace(path string, content []byte, mode fs.FileMode) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // fails once it was renamed
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Chmod(mode), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
 }
 
 // Mint returns a caller's token that holds from now for ttl, at most 24 h.

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // Generated returns the path of a file with a random secret of 32 bytes, which
@@ -23,17 +25,5 @@ func (l Layout) Generated(name string) (string, error) {
 	}
 	secret := make([]byte, 32)
 	rand.Read(secret) // never fails: crypto/rand ends the process instead
-	draft, err := os.CreateTemp(filepath.Dir(path), name+".*")
-	if err != nil {
-		return "", fmt.Errorf("%w: %w", ErrStateDir, err)
-	}
-	defer os.Remove(draft.Name()) // gone already when it was renamed
-	if _, err := draft.WriteString(base64.RawURLEncoding.EncodeToString(secret) + "\n"); err != nil {
-		draft.Close()
-		return "", err
-	}
-	if err := errors.Join(draft.Sync(), draft.Close()); err != nil {
-		return "", err
-	}
-	return path, os.Rename(draft.Name(), path)
+	return path, durable.Write(path, []byte(base64.RawURLEncoding.EncodeToString(secret)+"\n"), 0o600)
 }

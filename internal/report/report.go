@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/internal/config"
+	"github.com/atom-fabric/fabric/internal/durable"
 	"github.com/atom-fabric/fabric/internal/precheck"
 )
 
@@ -115,25 +116,11 @@ func (f Facts) Write(dir string) error {
 		return fmt.Errorf("reports: %w", err)
 	}
 	for _, file := range files {
-		if err := replace(filepath.Join(dir, file.Name), file.Content); err != nil {
+		if err := durable.Write(filepath.Join(dir, file.Name), file.Content, 0o644); err != nil {
 			return fmt.Errorf("reports: %w", err)
 		}
 	}
 	return nil
-}
-
-// replace writes a file so that a reader sees the old or the new one.
-func replace(path string, content []byte) error {
-	draft, err := os.CreateTemp(filepath.Dir(path), ".report-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(draft.Name()) // gone already when it was renamed
-	_, err = draft.Write(content)
-	if err := errors.Join(err, draft.Chmod(0o644), draft.Close()); err != nil {
-		return err
-	}
-	return os.Rename(draft.Name(), path)
 }
 
 // A File is one report.

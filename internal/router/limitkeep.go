@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 const countsFile = "quotas.json"
@@ -73,7 +75,7 @@ func (r *Router) keepCounts(ctx context.Context) {
 		}
 		text, err := json.Marshal(now)
 		if err == nil {
-			err = replaceFile(filepath.Join(r.opts.StateDir, countsFile), text)
+			err = durable.Write(filepath.Join(r.opts.StateDir, countsFile), text, 0o600)
 		}
 		if err != nil {
 			r.opts.Log.Warn("the counts of calls are not kept", "err", err)

@@ -17,6 +17,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 const (
@@ -113,21 +115,7 @@ func spoolID(dir string) (string, error) {
 	raw := make([]byte, 16)
 	_, _ = rand.Read(raw) // never fails: crypto/rand ends the program instead
 	id := hex.EncodeToString(raw)
-	return id, replaceFile(path, []byte(id+"\n"))
-}
-
-// replaceFile writes a file so that a crash leaves the old or the new one.
-func replaceFile(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // fails once it was renamed
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
+	return id, durable.Write(path, []byte(id+"\n"), 0o600)
 }
 
 // readSegment reads how far a file goes. A line that a crash cut short is cut
@@ -329,7 +317,7 @@ func (s *spool) arrived(last int64) error {
 	}
 	s.shipped = last
 	s.mu.Unlock()
-	return replaceFile(filepath.Join(s.dir, cursorFile), []byte(strconv.FormatInt(last, 10)+"\n"))
+	return durable.Write(filepath.Join(s.dir, cursorFile), []byte(strconv.FormatInt(last, 10)+"\n"), 0o600)
 }
 
 // pending returns how many numbers have not been shipped, and how much is kept.

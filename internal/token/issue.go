@@ -56,12 +56,26 @@ func (d *DevIssuer) Issue(audience string, claims Claims) (string, error) {
 	if lifetime := claims.Expires.Sub(claims.IssuedAt); lifetime <= 0 || lifetime > maxLifetime {
 		return "", fmt.Errorf("a token lives up to %s: %w", maxLifetime, ErrClaims)
 	}
+	return d.sign("at+jwt", payload)
+}
+
+// Identify signs the ID token that goes with an access token (OpenID Connect
+// Core 1.0, 3.1.3.6). Its type says that it is none itself.
+func (d *DevIssuer) Identify(provider, client, nonce, access string, claims Claims) (string, error) {
+	sum := sha256.Sum256([]byte(access))
+	return d.sign("JWT", map[string]any{
+		"iss": provider, "aud": client, "sub": claims.Subject, "nonce": nonce, "at_hash": base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]),
+		"iat": claims.IssuedAt.Unix(), "exp": claims.Expires.Unix(),
+	})
+}
+
+func (d *DevIssuer) sign(kind string, payload map[string]any) (string, error) {
 	text, err := json.Marshal(payload)
 	if err != nil {
 		return "", fmt.Errorf("development issuer: %w", err)
 	}
 	head := jws.NewHeaders()
-	for field, value := range map[string]string{jws.KeyIDKey: d.id, jws.TypeKey: "at+jwt"} {
+	for field, value := range map[string]string{jws.KeyIDKey: d.id, jws.TypeKey: kind} {
 		if err := head.Set(field, value); err != nil {
 			return "", fmt.Errorf("development issuer: %w", err)
 		}

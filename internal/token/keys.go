@@ -13,12 +13,13 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/lestrrat-go/jwx/v3/jwk"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // ErrKeySet says that a text is not a usable JSON Web Key Set.
@@ -255,14 +256,11 @@ func bounded(from io.Reader) ([]byte, error) {
 	return text, err
 }
 
-// keep writes the copy beside and renames it, so that a crash leaves the old
-// one. A copy that cannot be written costs a restart without the issuer only.
+// keep writes the copy. One that cannot be written costs a restart without the
+// issuer only.
 func (f *KeyFile) keep(text []byte) {
 	if f.backup == "" {
 		return
 	}
-	temp := filepath.Join(filepath.Dir(f.backup), "."+filepath.Base(f.backup)+".new")
-	if os.WriteFile(temp, text, 0o600) == nil {
-		_ = os.Rename(temp, f.backup)
-	}
+	_ = durable.Write(f.backup, text, 0o600)
 }

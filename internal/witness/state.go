@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // A stateFile is where a witness keeps its report.
@@ -43,14 +45,5 @@ func (f stateFile) write(r Report) error {
 	if err != nil {
 		return err
 	}
-	temp, err := os.CreateTemp(filepath.Dir(f.path), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name()) // gone after the rename
-	_, err = temp.Write(text)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), f.path)
+	return durable.Write(f.path, text, 0o600)
 }

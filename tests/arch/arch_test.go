@@ -100,8 +100,9 @@ var rooms = []struct {
 	{"workflows", append([]string{"contract"}, prefixed("domain/", decisions)...), []string{"go.temporal.io/sdk", "go.temporal.io/api"}},
 	{"activities", []string{"contract", "domain", "activities"}, []string{"go.temporal.io/sdk", "github.com/google/uuid"}},
 	{"api", []string{"contract", "domain", "api", "internal/issuer", "internal/strictjson", "internal/telemetry", "internal/token"}, []string{"*"}},
+	{"web", []string{"api/v1", "domain", "web"}, nil},
 	{"internal/router", []string{"domain", "internal"}, []string{"*"}},
-	{"internal/site", []string{"domain", "api/v1", "internal/site", "internal/strictjson", "internal/telemetry"}, []string{"*"}},
+	{"internal/site", []string{"domain", "api/v1", "internal/durable", "internal/site", "internal/strictjson", "internal/telemetry"}, []string{"*"}},
 	{"infra", nil, nil},
 }
 

@@ -10,7 +10,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/consent"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // Why an agent cannot be who it is.
@@ -198,7 +198,7 @@ func makeKey(path string) (*ecdsa.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key, replace(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, durable.Write(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
 func parseKeys(texts []string) ([]*ecdsa.PublicKey, error) {
@@ -233,38 +233,5 @@ func writeJSON(path string, v any) error {
 	if err != nil {
 		return err
 	}
-	return replace(path, content)
-}
-
-// replace writes a private file so that a crash leaves the old or the new one,
-// and the new one once it has returned.
-func replace(path string, content []byte) error {
-	return replaceWith(path, func(dst io.Writer) error {
-		_, err := dst.Write(content)
-		return err
-	})
-}
-
-// unfinished ends the name of a file that is being written.
-const unfinished = ".tmp"
-
-// replaceWith does it with what write writes.
-func replaceWith(path string, write func(dst io.Writer) error) error {
-	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*"+unfinished) // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(next.Name()) // gone already when all went well
-	err = write(next)
-	if err = errors.Join(err, next.Sync(), next.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(next.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.Write(path, content, 0o600)
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/secagg"
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // Why a site takes no part in a secured round, or no more.
@@ -172,7 +173,7 @@ func (r *records) bury(rec *record, outcome string) error {
 // tidy removes what a crash has left of files that were being written. Nobody
 // else may be writing.
 func (r *records) tidy() error {
-	left, err := filepath.Glob(filepath.Join(r.dir, "*"+unfinished))
+	left, err := filepath.Glob(filepath.Join(r.dir, "*"+durable.Unfinished))
 	for _, path := range left {
 		err = errors.Join(err, erase(path))
 	}
@@ -227,7 +228,7 @@ func (r *records) put(name, end string, content []byte) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
-	return replace(filepath.Join(r.dir, name+end), r.aead.Seal(nil, nil, content, []byte(name+end)))
+	return durable.Write(filepath.Join(r.dir, name+end), r.aead.Seal(nil, nil, content, []byte(name+end)), 0o600)
 }
 
 // load decrypts a file. Errors: [fs.ErrNotExist], [ErrRecord].

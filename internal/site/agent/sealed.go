@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 // A sealed file is encrypted block by block, so that any place of it can be
@@ -28,7 +30,7 @@ func (r *records) seal(name, end string, content io.Reader) error {
 	if err := os.MkdirAll(r.dir, 0o700); err != nil {
 		return err
 	}
-	return replaceWith(filepath.Join(r.dir, name+end), func(dst io.Writer) error {
+	return durable.Stream(filepath.Join(r.dir, name+end), 0o600, func(dst io.Writer) error {
 		id := make([]byte, sealedID)
 		if _, err := rand.Read(id); err != nil {
 			return err

@@ -14,6 +14,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/atom-fabric/fabric/internal/durable"
 )
 
 func sealer(t testing.TB) *records {
@@ -123,7 +125,7 @@ func TestASealThatIsCutLeavesTheOldFile(t *testing.T) {
 	require.Equal(t, "old", string(text))
 	require.NoError(t, f.Close())
 
-	left := filepath.Join(r.dir, "a"+updateFile+".123"+unfinished)
+	left := filepath.Join(r.dir, "a"+updateFile+".123"+durable.Unfinished)
 	require.NoError(t, os.WriteFile(left, make([]byte, 5), 0o600))
 	require.NoError(t, r.tidy())
 	require.NoFileExists(t, left)
