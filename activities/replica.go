@@ -58,7 +58,7 @@ func (m *MirrorCopy) copyPackage(ctx context.Context, in contract.ReplicaInput) 
 	}
 	referrers, err := source.Referrers(ctx, in.Repository, in.Package.Digest)
 	if err != nil {
-		return contract.Copied{}, err
+		return contract.Copied{}, crowded(err)
 	}
 	same := source.URL() == mirror.URL()
 	if !same {

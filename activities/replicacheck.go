@@ -100,7 +100,7 @@ func (m *MirrorCopy) inspect(ctx context.Context, in contract.InspectInput) (Rep
 func (m *MirrorCopy) listed(ctx context.Context, mirror Carrier, in contract.InspectInput) error {
 	listed, err := mirror.Referrers(ctx, in.Repository, in.Package.Digest)
 	if err != nil {
-		return err
+		return crowded(err)
 	}
 	there := map[artifact.Digest]bool{}
 	for _, d := range listed {
@@ -150,7 +150,7 @@ func (m *MirrorCopy) attachReplica(ctx context.Context, in contract.AttachReplic
 	}
 	bundles, err := mirror.Bundles(ctx, in.Repository, in.Package.Digest, artifact.PredicateReplication)
 	if err != nil {
-		return err
+		return crowded(err)
 	}
 	for _, b := range bundles {
 		predicate, err := m.Verifier.VerifyIn(ctx, in.Repository, b, artifact.PredicateReplication, in.Package.Digest)

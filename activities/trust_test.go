@@ -132,6 +132,24 @@ func TestAStatementOfAnotherKindIsNoSignatureOfAPackage(t *testing.T) {
 	}
 }
 
+// Who may push to the registry can bury a package under referrers. That is a
+// final refusal, not one to try again for ever.
+func TestAPackageBuriedUnderReferrersIsRefusedForGood(t *testing.T) {
+	w, plan := promotable(t)
+	staff(t, w)
+	in := planned(t, w, plan)
+	in.Tenant, in.ModelID, in.Kind, in.Action = "clinic", "tumour", "promotion", "promotion-1"
+	for range 65 {
+		w.Referrers[plan.Version.Package] = append(w.Referrers[plan.Version.Package], []byte("{}"))
+	}
+	before := kept(w)
+	_, err := act(t, contract.CheckPlan, promotions(w).CheckPlan, in)
+	require.ErrorContains(t, err, "refused")
+	require.Equal(t, contract.BadPackage, kind(err))
+	require.Empty(t, w.Ballots, "nobody is asked")
+	require.Equal(t, before, kept(w))
+}
+
 // confused is a registry that gives another statement for one kind.
 type confused struct {
 	*activitytest.World

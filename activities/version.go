@@ -101,12 +101,21 @@ func attachClaim(ctx context.Context, registry Registry, verifier Verifier, repo
 	return err
 }
 
+// crowded makes final what a registry refuses to list: more referrers than
+// anybody needs do not become fewer by asking again.
+func crowded(err error) error {
+	if errors.Is(err, ErrRefused) {
+		return permanent(contract.BadPackage, err)
+	}
+	return err
+}
+
 // signedBy returns the predicate of the first bundle in the registry that
 // verifies. Others may have attached what they like.
 func signedBy(ctx context.Context, registry Registry, verifier Verifier, repository string, subject artifact.Digest, claim contract.Claim) (json.RawMessage, error) {
 	bundles, err := registry.Bundles(ctx, repository, subject, claim.PredicateType)
 	if err != nil {
-		return nil, within(err, "bundles in %s", repository)
+		return nil, within(crowded(err), "bundles in %s", repository)
 	}
 	if len(bundles) == 0 {
 		return nil, fmt.Errorf("%s@%s (%s): %w", repository, subject.Short(), claim.PredicateType, ErrUnsigned) // a listing may lag: retried

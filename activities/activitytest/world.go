@@ -318,11 +318,14 @@ func (w *World) Attach(_ context.Context, _ string, subject artifact.Descriptor,
 	})
 }
 
-// Bundles lists the subject's referrers, whatever they are.
+// Bundles lists the subject's referrers, whatever they are, and refuses more
+// than 64.
 func (w *World) Bundles(_ context.Context, _ string, subject artifact.Digest, _ string) ([][]byte, error) {
 	var bundles [][]byte
 	err := w.call(func() error {
-		bundles = slices.Clone(w.Referrers[subject])
+		if bundles = slices.Clone(w.Referrers[subject]); len(bundles) > 64 {
+			return activities.ErrRefused
+		}
 		return nil
 	})
 	return bundles, err

@@ -24,7 +24,7 @@ import (
 const maxBundles = 64
 
 // ErrReferrers says that a subject has more referrers than anybody needs.
-var ErrReferrers = errors.New("more than 64 bundles refer to it")
+var ErrReferrers = fmt.Errorf("%w: more than 64 bundles refer to it", activities.ErrRefused)
 
 // ErrLost says that a registry forgets what was attached.
 var ErrLost = errors.New("attached, but not listed afterwards")
