@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"strings"
 
+	"github.com/atom-fabric/fabric/domain/chart"
 	"github.com/atom-fabric/fabric/domain/scorecard"
 )
 
@@ -48,7 +49,7 @@ func Markdown(c scorecard.Card) string {
 func HTML(c scorecard.Card) ([]byte, error) {
 	page, err := template.New("page").Funcs(template.FuncMap{
 		"value": value, "interval": interval, "limit": limit, "rows": rows, "said": said, "critical": critical,
-		"bar": bar, "curve": curve, "title": title, "verdict": verdict, "class": class,
+		"bar": bar, "curve": curve, "title": title, "verdict": verdict, "class": class, "plots": func() template.CSS { return template.CSS(chart.Style) },
 	}).Parse(pageTemplate)
 	if err != nil {
 		return nil, err

@@ -36,20 +36,6 @@ func TestWait(t *testing.T) {
 	}
 }
 
-func TestAxesAreWholeSteps(t *testing.T) {
-	for _, tt := range []struct {
-		low, high float64
-		want      span
-	}{
-		{0, 100, span{0, 100, 20}}, {1, 20, span{0, 20, 5}}, {0, 0, span{0, 1, 0.2}}, {0, 1.3e6, span{0, 1.5e6, 5e5}},
-	} {
-		got := round10(tt.low, tt.high)
-		require.InDelta(t, tt.want.low, got.low, 1e-9)
-		require.InDelta(t, tt.want.high, got.high, 1e-9)
-		require.InDelta(t, tt.want.step, got.step, 1e-9)
-	}
-}
-
 func TestDealing(t *testing.T) {
 	data, err := Load("digits", 1)
 	require.NoError(t, err)

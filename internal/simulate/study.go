@@ -24,15 +24,12 @@ var (
 	ErrMetric    = errors.New("a metric is loss, accuracy, epsilon or upload")
 )
 
-// A Suggester chooses the next point of a study.
-type Suggester func(tuning.Study, []tuning.Trial) (tuning.Point, error)
-
 // Tune runs the trials of a study that are still to be run, one simulation for
 // each repeat, and tells each as it ends. done are those of an earlier call:
 // a study goes on where it was cut off, and ends the same.
 // Errors: those of [tuning.Study.Validate]; [ErrParameter]; [ErrMetric]; what
 // suggest and tell say.
-func Tune(ctx context.Context, set Settings, study tuning.Study, done []tuning.Trial, suggest Suggester, tell func(tuning.Trial) error) ([]tuning.Trial, error) {
+func Tune(ctx context.Context, set Settings, study tuning.Study, done []tuning.Trial, suggest tuning.Suggester, tell func(tuning.Trial) error) ([]tuning.Trial, error) {
 	if err := checkStudy(study); err != nil {
 		return done, err
 	}

@@ -13,7 +13,7 @@ import (
 
 // inTurn suggests the rates of a list, so that what a trial comes to is the
 // simulation's doing alone.
-func inTurn(rates ...float64) simulate.Suggester {
+func inTurn(rates ...float64) tuning.Suggester {
 	return func(_ tuning.Study, done []tuning.Trial) (tuning.Point, error) {
 		return tuning.Point{rates[len(done)]}, nil
 	}

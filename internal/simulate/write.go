@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/atom-fabric/fabric/domain/chart"
 	"github.com/atom-fabric/fabric/domain/round"
 )
 
@@ -37,7 +38,7 @@ func (r Result) Write(dir string) error {
 	}
 	files := map[string][]byte{RoundsFile: rows, SummaryFile: append(summary, '\n'), TableFile: r.Markdown()}
 	for name, c := range r.charts() {
-		files[name] = c.SVG()
+		files[name] = chart.File(c)
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
@@ -116,28 +117,31 @@ func orNone(text string) string {
 }
 
 // charts returns the plots by file name.
-func (r Result) charts() map[string]chart {
-	over := func(name string, value func(Round) float64) line {
-		l := line{name: name}
+func (r Result) charts() map[string]chart.Lines {
+	over := func(name string, value func(Round) float64) chart.Series {
+		s := chart.Series{Name: name}
 		for _, n := range r.Rounds {
-			l.points = append(l.points, [2]float64{float64(n.Number), value(n)})
+			s.Points = append(s.Points, chart.Point{X: float64(n.Number), Y: value(n)})
 		}
-		return l
+		return s
 	}
-	title := func(what string) string { return fmt.Sprintf("%s: %s, %d sites", what, r.Data, r.Settings.Sites) }
+	plot := func(what, unit string, series ...chart.Series) chart.Lines {
+		return chart.Lines{
+			Title: fmt.Sprintf("%s: %s, %d sites", what, r.Data, r.Settings.Sites), Note: "simulated", Source: Note,
+			X: "round", Y: unit, Series: series, Wide: 720, High: 400,
+		}
+	}
 	var up, down int64
-	return map[string]chart{
-		"accuracy.svg": {title("accuracy on the test rows"), "%", []line{over("accuracy", func(n Round) float64 { return 100 * n.Accuracy() })}},
-		"bytes.svg": {title("bytes so far"), "bytes", []line{
+	return map[string]chart.Lines{
+		"accuracy.svg": plot("accuracy on the test rows", "%", over("accuracy", func(n Round) float64 { return 100 * n.Accuracy() })),
+		"bytes.svg": plot("bytes so far", "bytes",
 			over("uploaded", func(n Round) float64 { up += n.Uploaded; return float64(up) }),
-			over("downloaded", func(n Round) float64 { down += n.Downloaded; return float64(down) }),
-		}},
-		"epsilon.svg": {title("privacy spent, " + mechanism(r.Settings.Params.Privacy)), "epsilon", []line{over("epsilon", func(n Round) float64 { return n.Epsilon })}},
-		"rounds.svg": {title("sites in a round"), "sites", []line{
+			over("downloaded", func(n Round) float64 { down += n.Downloaded; return float64(down) })),
+		"epsilon.svg": plot("privacy spent, "+mechanism(r.Settings.Params.Privacy), "epsilon", over("epsilon", func(n Round) float64 { return n.Epsilon })),
+		"rounds.svg": plot("sites in a round", "sites",
 			over("asked", func(n Round) float64 { return float64(n.Asked) }),
 			over("answered", func(n Round) float64 { return float64(n.Answered) }),
-			over("dropped", func(n Round) float64 { return float64(n.Dropped) }),
-		}},
-		"clock.svg": {title("virtual time of a round"), "seconds", []line{over("seconds", func(n Round) float64 { return n.Seconds })}},
+			over("dropped", func(n Round) float64 { return float64(n.Dropped) })),
+		"clock.svg": plot("virtual time of a round", "seconds", over("seconds", func(n Round) float64 { return n.Seconds })),
 	}
 }
