@@ -39,6 +39,37 @@ func (in *request) bounded(h http.Header) *problem {
 	return nil
 }
 
+// A limited context has a deadline for which nobody is woken: whoever works in it
+// asks when it is, and makes a context of its own where it has to wait. A timer
+// for each call, beside that of each attempt, would be in vain nearly always.
+type limited struct {
+	context.Context
+	end time.Time
+}
+
+// within limits a context.
+func within(ctx context.Context, d time.Duration) context.Context {
+	end := time.Now().Add(d)
+	if at, ok := ctx.Deadline(); ok && at.Before(end) {
+		return ctx
+	}
+	return &limited{ctx, end}
+}
+
+// Deadline implements [context.Context].
+func (l *limited) Deadline() (time.Time, bool) { return l.end, true }
+
+// Err implements [context.Context].
+func (l *limited) Err() error {
+	if err := l.Context.Err(); err != nil {
+		return err
+	}
+	if !time.Now().Before(l.end) {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
 // left returns how many milliseconds a context still has, at least 1.
 func left(ctx context.Context) string {
 	end, ok := ctx.Deadline()

@@ -16,7 +16,8 @@ import (
 type sprint struct {
 	r   *Router
 	t   *trial
-	ctx context.Context // of all legs
+	ctx context.Context // of the request
+	end time.Time       // of all legs
 
 	mu     sync.Mutex
 	ended  sync.Cond
@@ -39,20 +40,23 @@ type sprint struct {
 func (r *Router) race(ctx context.Context, t *trial, e entry) (result, error) {
 	t.note(e)
 	alone := len(t.target.candidates) == 1
-	if end, ok := ctx.Deadline(); ok && t.sent == 1 && !alone {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, time.Until(end)/2)
-		defer cancel()
+	now := time.Now()
+	end, ok := ctx.Deadline()
+	switch {
+	case !ok:
+		end = now.Add(longestDeadline)
+	case t.sent == 1 && !alone:
+		end = now.Add(end.Sub(now) / 2)
 	}
+	first, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
 	if t.once || alone || t.sent >= tries {
-		out, err := r.leg(ctx, t, e, func() endpoint.Result { return endpoint.Void })
+		out, err := r.leg(first, t, e, func() endpoint.Result { return endpoint.Void })
 		t.chosen = e.i
 		return out, err
 	}
-	s := &sprint{r: r, t: t, ctx: ctx, winner: -1, delay: time.Duration(e.pace.HedgeAfter()), probe: e.probe, legs: 1, under: 1}
+	s := &sprint{r: r, t: t, ctx: ctx, end: end, winner: -1, delay: time.Duration(e.pace.HedgeAfter()), probe: e.probe, legs: 1, under: 1}
 	s.ended.L = &s.mu
-	first, cancel := context.WithCancel(ctx)
-	defer cancel()
 	s.cancel[0] = cancel
 	s.mu.Lock()
 	s.timer = time.AfterFunc(s.delay, s.hedge)
@@ -146,7 +150,7 @@ func (s *sprint) begin() (entry, int, context.Context, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, r := s.t, s.r
-	if s.over || t.sent >= tries || s.ctx.Err() != nil {
+	if s.over || t.sent >= tries || s.ctx.Err() != nil || !time.Now().Before(s.end) {
 		return entry{}, 0, nil, false
 	}
 	ask := t.ask
@@ -168,7 +172,7 @@ func (s *sprint) begin() (entry, int, context.Context, bool) {
 	}
 	r.metrics.hedges.Inc()
 	t.note(e)
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := context.WithDeadline(s.ctx, s.end)
 	k := s.legs
 	s.cancel[k] = cancel
 	s.legs++

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -28,7 +29,7 @@ type visit struct {
 
 // visit begins a call. Whoever begins one ends it.
 func (r *Router) visit(w http.ResponseWriter, req *http.Request) *visit {
-	return &visit{r: r, w: w, req: req, span: traceOf(req.Context()), began: r.opts.Now(), status: http.StatusOK}
+	return &visit{r: r, w: w, req: req, span: spanOf(w), began: r.opts.Now(), status: http.StatusOK}
 }
 
 // end counts the call.
@@ -156,8 +157,7 @@ func (v *visit) invoke(page *page) (p *problem) {
 	if back && cap(page.b)-len(page.b) < len(body) {
 		page.b = body // it grew
 	}
-	ctx, cancel := context.WithTimeout(v.req.Context(), in.deadline())
-	defer cancel()
+	ctx := within(v.req.Context(), in.deadline())
 	ask := r.ask(t, &in, side)
 	why := explain(t, &ask, &in, side)
 	why.ID = v.record.DecisionID
@@ -195,13 +195,21 @@ func (v *visit) write(output []byte, why *decision) {
 // forbids stays forbidden, and its models are the last that were approved.
 func (r *Router) age(w http.ResponseWriter, p *plan) {
 	age := r.snapshotAge()
-	var room [48]byte
-	text := strconv.AppendInt(room[:0], p.table.Snapshot.Version, 10)
-	text = strconv.AppendInt(append(text, ";age="...), int64(age.Seconds()), 10)
-	w.Header()["X-Fabric-Snapshot"] = []string{string(text)}
+	said := p.said.Load()
+	if second := int64(age / time.Second); said == nil || said.second != second { // once a second, not once a call
+		said = &agedText{second, []string{fmt.Sprintf("%d;age=%d", p.table.Snapshot.Version, second)}}
+		p.said.Store(said)
+	}
+	w.Header()["X-Fabric-Snapshot"] = said.value
 	if age > r.opts.MaxAge {
 		w.Header()["X-Fabric-Snapshot-Stale"] = []string{"true"}
 	}
+}
+
+// An agedText is what a header says of a snapshot's age for a second.
+type agedText struct {
+	second int64
+	value  []string
 }
 
 func (r *Router) snapshotAge() time.Duration {

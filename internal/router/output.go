@@ -146,6 +146,18 @@ func nest(out, data []byte, shape []int, wanted bool) ([]byte, error) {
 	if len(data) == 0 || data[0] != '[' {
 		return out, errShape
 	}
+	if inner, count, ok := plainList(data); ok && count == size && size == shape[len(shape)-1] {
+		if wanted { // one row: it stays as it is
+			for range shape {
+				out = append(out, '[')
+			}
+			out = append(out, inner...)
+			for range shape {
+				out = append(out, ']')
+			}
+		}
+		return out, nil
+	}
 	count, depth := 0, 0
 	for i := 0; i < len(data); {
 		switch c := data[i]; c {
@@ -193,6 +205,25 @@ func nest(out, data []byte, shape []int, wanted bool) ([]byte, error) {
 		out = empty(out, shape)
 	}
 	return out, nil
+}
+
+// plainList returns what is between the brackets of a list that has nothing but
+// numbers and words in it, and how many, at the speed of the memory. Most
+// tensors are such a list.
+func plainList(data []byte) (inner []byte, count int, ok bool) {
+	if data[len(data)-1] != ']' {
+		return nil, 0, false
+	}
+	inner = data[1 : len(data)-1]
+	if len(inner) == 0 || inner[0] <= ' ' { // perhaps nothing is in it
+		return nil, 0, false
+	}
+	for _, c := range [...]byte{'[', '"', '{'} {
+		if bytes.IndexByte(inner, c) >= 0 {
+			return nil, 0, false
+		}
+	}
+	return inner, bytes.Count(inner, []byte{','}) + 1, true
 }
 
 // end returns where the number, text or word that begins at i ends.

@@ -23,6 +23,7 @@ type plan struct {
 	ups      map[string]*upstream.Endpoint // by URL
 	bounds   map[string]*bound             // by who calls
 	probes   []probe
+	said     atomic.Pointer[agedText]
 }
 
 // A node is an endpoint with what is known of it.

@@ -46,7 +46,7 @@ type problemDocument struct {
 func (r *Router) refuse(w http.ResponseWriter, req *http.Request, p problem) {
 	doc := problemDocument{
 		Type: problemTypes + p.code, Title: p.title, Status: p.status, Detail: p.detail,
-		Instance: traceOf(req.Context()).trace, Code: p.code, Errors: p.errors,
+		Instance: spanOf(w).trace, Code: p.code, Errors: p.errors,
 	}
 	if p.oip {
 		doc.Error = strings.TrimSuffix(p.title+": "+p.detail, ": ")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,8 +74,7 @@ type recorder struct {
 	asleep  atomic.Bool   // the writer waits for a kick, not for the time
 
 	mu     sync.Mutex
-	recent map[string]Record
-	order  [recentSize]string // of recent, a ring
+	recent []Record // a ring: few are looked for, all are kept
 	next   int
 	failed uint64        // places in the ring up to which something was not kept
 	done   uint64        // places in the ring that were dealt with
@@ -83,7 +83,7 @@ type recorder struct {
 
 // newRecorder keeps records in a spool that is open.
 func newRecorder(s *spool, dropped prometheus.Counter) *recorder {
-	return &recorder{spool: s, ring: newRing(ringSize), dropped: dropped, kick: make(chan struct{}, 1), recent: map[string]Record{}, moved: make(chan struct{})}
+	return &recorder{spool: s, ring: newRing(ringSize), dropped: dropped, kick: make(chan struct{}, 1), recent: make([]Record, recentSize), moved: make(chan struct{})}
 }
 
 // put hands a record over to be kept and returns its place, for [recorder.wait].
@@ -185,10 +185,8 @@ func (r *recorder) commit(lines *bytes.Buffer) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, record := range records {
-		delete(r.recent, r.order[r.next])
-		r.order[r.next] = record.DecisionID
-		r.recent[record.DecisionID] = record
-		r.next = (r.next + 1) % len(r.order)
+		r.recent[r.next] = record
+		r.next = (r.next + 1) % len(r.recent)
 	}
 	if r.done = end; err != nil {
 		r.failed = end
@@ -210,10 +208,11 @@ func (r *recorder) find(ctx context.Context, id string) (Record, bool) {
 		_ = r.wait(ctx, end-1) // what is not kept may be found all the same
 	}
 	r.mu.Lock()
-	record, ok := r.recent[id]
-	r.mu.Unlock()
-	if ok {
-		return record, true
+	at := slices.IndexFunc(r.recent, func(kept Record) bool { return kept.DecisionID == id })
+	if at >= 0 {
+		defer r.mu.Unlock()
+		return r.recent[at], true
 	}
+	r.mu.Unlock()
 	return r.spool.find(id)
 }

@@ -58,8 +58,7 @@ func (v *visit) inference(page *page) *problem {
 	if p != nil {
 		return p
 	}
-	ctx, cancel := context.WithTimeout(v.req.Context(), in.deadline())
-	defer cancel()
+	ctx := within(v.req.Context(), in.deadline())
 	try := &trial{target: t, ask: r.ask(t, in, side), once: in.once}
 	try.send = func(ctx context.Context, i int) (result, error) { return v.pass(ctx, t, i, page.b) }
 	got, err := r.try(ctx, try)

@@ -14,7 +14,7 @@ import (
 
 // quietAfter is how long a connection may be idle before it is looked at for
 // what the other side may have sent, or that it left.
-const quietAfter = 50 * time.Millisecond
+const quietAfter = 5 * time.Millisecond
 
 // A conn is a connection of HTTP/1.1.
 type conn struct {

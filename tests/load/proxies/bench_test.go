@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -83,22 +84,59 @@ func TestRouterBench(t *testing.T) {
 	fast, slowed, large = with(fast, ours), with(slowed, oursSlow), with(large, oursLarge)
 
 	r := &table{}
-	for _, conns := range []int{1, 16, 64} {
-		r.rows(b, fmt.Sprintf("1 KB, %d", conns), fast, "1k", conns, 0)
+	for _, row := range []struct {
+		what        string
+		among       []proxy
+		size        string
+		conns, rate int
+	}{
+		{"1 KB, 1", fast, "1k", 1, 0},
+		{"1 KB, 16", fast, "1k", 16, 0},
+		{"1 KB, 64", fast, "1k", 64, 0},
+		{"4 KB, 16", large, "4k", 16, 0},
+		{"4 KB, 64", large, "4k", 64, 0},
+		{"3,000/s, 5 ms", slowed, "1k", 64, 3000},
+	} {
+		if wanted(row.what) {
+			r.rows(b, row.what, among(row.among), row.size, row.conns, row.rate)
+		}
 	}
-	for _, conns := range []int{16, 64} {
-		r.rows(b, fmt.Sprintf("4 KB, %d", conns), large, "4k", conns, 0)
+	if wanted("swap") {
+		r.swap(b, ours, requests["1k"])
 	}
-	r.rows(b, "3,000/s, 5 ms", slowed, "1k", 64, 3000)
+	if wanted("memory") {
+		r.memory(b, oursSlow, requests["1k"])
+	}
+	if only() != nil { // to try things out: no report
+		return
+	}
 	r.added = b.added(oursSlow.address)
-	r.swap(b, ours, requests["1k"])
-	r.memory(b, oursSlow, requests["1k"])
 	r.decisions(b)
 	r.write(t, b)
 	for _, failed := range r.failed {
 		t.Error(failed)
 	}
 }
+
+// only is which rows are measured; nil: all.
+func only() *regexp.Regexp {
+	if text := os.Getenv("FABRIC_ROUTER_ROWS"); text != "" { // e.g. "1 KB, 16|swap"
+		return regexp.MustCompile("^(" + text + ")$")
+	}
+	return nil
+}
+
+// among leaves out the proxies that only a whole run asks.
+func among(proxies []proxy) []proxy {
+	text := os.Getenv("FABRIC_ROUTER_BESIDE") // e.g. "nginx|fabric.*"
+	if only() == nil || text == "" {
+		return proxies
+	}
+	name := regexp.MustCompile("^(" + text + ")$")
+	return slices.DeleteFunc(slices.Clone(proxies), func(p proxy) bool { return !name.MatchString(p.name) })
+}
+
+func wanted(what string) bool { return only() == nil || only().MatchString(what) }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()

@@ -78,6 +78,9 @@ func (r *table) bound(what, target, got string, ok bool) {
 		r.failed = append(r.failed, fmt.Sprintf("%s: %s, want %s", what, got, target))
 	}
 	fmt.Fprintf(&r.bounds, "| %s | %s | %s | %s |\n", what, target, got, word)
+	if only() != nil {
+		fmt.Printf("%s: %s, want %s: %s\n", what, got, target, word)
+	}
 }
 
 // most and least compare two figures.
