@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -98,6 +99,8 @@ func TestKillTheCanary(t *testing.T) {
 		reached(t, id, "the first share", fact("step", 1))
 		steer(t, id, "pause")
 		before := sides(t, lead)
+		require.Contains(t, slices.Collect(maps.Values(before)), "canary true", "nobody is on the canary's side")
+		require.Contains(t, slices.Collect(maps.Values(before)), "canary false")
 		kill()
 		reached(t, id, "paused still", func(r v1.Rollout) bool { return r.Paused })
 		require.Equal(t, before, sides(t, lead), "a pause and a kill change nobody's side")
@@ -124,11 +127,28 @@ func TestKillTheCanary(t *testing.T) {
 			}
 		}
 		action := ended(t, status(id))
-		confirmed(t, action)
+		givenOver(t, action)
 		serves(t, plane, 2)
 		once(t, rollout(t, id))
 	})
 	verified(t, s)
+}
+
+// givenOver checks that every region said that it serves the version, each in
+// the snapshot that gave the region over whole: they follow one another, and
+// the last one ends the rollout.
+func givenOver(t *testing.T, action v1.Action) {
+	t.Helper()
+	require.Equal(t, "applied", action.State, action.Cause)
+	said := map[string]int64{}
+	var steps []int64
+	for _, e := range action.Evidence {
+		said[e.Region] = e.Snapshot
+		steps = append(steps, e.Snapshot)
+	}
+	require.Len(t, said, 3, "%v", said)
+	require.IsIncreasing(t, steps, "%v", said)
+	require.GreaterOrEqual(t, steps[2], action.Snapshot, "%v", said)
 }
 
 // once checks that every fact is there once, and no step was taken twice.
@@ -165,18 +185,32 @@ func invoke(ctx context.Context, t *testing.T, lead *v1.Client, rows v1.JSON, ca
 	return v1.Fetch[v1.Invocation](lead.Invoke(ctx, v1.InvokeRequest{Tenant: demo.Consortium, ModelID: demo.Model, Input: rows, Preferences: preferences}))
 }
 
-// sides returns which version answers each caller, in the first region of the
-// rollout: the one that serves a canary.
-func sides(t *testing.T, lead *v1.Client) map[string]int {
+// sides returns on which side of the rollout each caller is in each region: the
+// canary's, the other one, or none where no canary runs. Which version answers
+// is no measure of it: a region or a canary that has no room is stood in for.
+func sides(t *testing.T, lead *v1.Client) map[string]string {
 	t.Helper()
-	rows, out := harness.Rows(t), map[string]int{}
+	rows, out := harness.Rows(t), map[string]string{}
 	for _, caller := range callers() {
 		for _, region := range regions() {
 			require.Eventually(t, func() bool {
 				got, err := invoke(t.Context(), t, lead, rows, caller, region)
-				out[region+" "+caller] = got.Version
-				return err == nil
-			}, within, 100*time.Millisecond)
+				if err != nil || got.Region != region {
+					return false
+				}
+				var said struct {
+					Trial *struct {
+						Canary bool `json:"canary"`
+					} `json:"trial"`
+				}
+				require.NoError(t, json.Unmarshal(got.Decision, &said))
+				side := "none"
+				if said.Trial != nil {
+					side = fmt.Sprintf("canary %t", said.Trial.Canary)
+				}
+				out[region+" "+caller] = side
+				return side == "canary true" || got.Version == 1 // who is not on its side never sees it
+			}, within, 100*time.Millisecond, "%s in %s", caller, region)
 		}
 	}
 	return out
