@@ -25,6 +25,7 @@ type Tuning struct {
 	Actions   Actions
 	Snapshots Snapshots
 	Grants    Grants
+	Engine    tuning.Suggester // that chooses the trials of every study
 }
 
 // A Report is the blob of a scorecard: the card, and all that it and a
@@ -84,7 +85,10 @@ func (t *Tuning) suggest(ctx context.Context, in contract.Scorecard) (contract.S
 	if err := decode(ctx, t.Blobs, in.Card.Digest, contract.BadPlan, &report); err != nil {
 		return contract.Suggestion{}, err
 	}
-	proposal, reason, ok := tuning.Propose(report.judged())
+	proposal, reason, ok, err := tuning.Propose(report.judged(), t.Engine)
+	if err != nil {
+		return contract.Suggestion{}, permanent(contract.BadPlan, err) // a function of the report: it would fail again
+	}
 	if !ok {
 		return contract.Suggestion{Reason: reason}, nil
 	}

@@ -10,12 +10,15 @@ import (
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/tuning"
 )
 
 func TestATuningIsComputedSuggestedAndApplied(t *testing.T) {
 	w := world(t)
 	bootstrap(t, w)
-	tunings := &activities.Tuning{Blobs: w, Actions: w, Snapshots: w, Grants: trusting(w)}
+	tunings := &activities.Tuning{Blobs: w, Actions: w, Snapshots: w, Grants: trusting(w), Engine: func(tuning.Study, []tuning.Trial) (tuning.Point, error) {
+		return tuning.Point{0.25}, nil
+	}}
 	in := contract.TuneInput{Subject: subject(), Action: "tune-1", Requester: "ann", Environment: "staging", Apply: true}
 
 	card, err := act(t, contract.ComputeScorecard, tunings.ComputeScorecard, in)
@@ -45,6 +48,7 @@ func TestATuningIsComputedSuggestedAndApplied(t *testing.T) {
 	require.Equal(t, promotion.KindTuning, plan.Kind)
 	require.Equal(t, "staging", plan.Environment)
 	require.Equal(t, "0.1", plan.Tuning.From)
+	require.Equal(t, "0.25", plan.Tuning.To, "what the engine chose")
 	_, err = act(t, contract.CheckPlan, promotions(w).CheckPlan, contract.CheckInput{
 		Subject: subject(), Action: "tune-1", Kind: promotion.KindTuning, Requester: "ann", Plan: suggestion.Plan,
 	})

@@ -14,6 +14,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/feedback"
+	"github.com/atom-fabric/fabric/domain/tuning"
 	"github.com/atom-fabric/fabric/workflows"
 )
 
@@ -68,6 +69,7 @@ type Control struct {
 	Verdicts  activities.Verdicts
 	Proposals activities.Proposals
 	Replayer  activities.Replayer
+	Engine    tuning.Suggester // of studies
 	// Accepted says when a bundle was accepted; see activities.Snapshot.
 	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
 
@@ -178,7 +180,7 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.PushPolicy.Bind(r, policies.PushPolicy)
 	contract.AttachSignature.Bind(r, policies.AttachSignature)
 
-	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots, Grants: c.Grants}
+	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots, Grants: c.Grants, Engine: c.Engine}
 	contract.ComputeScorecard.Bind(r, tunings.ComputeScorecard)
 	contract.Suggest.Bind(r, tunings.Suggest)
 	contract.ApplySuggestion.Bind(r, tunings.ApplySuggestion)

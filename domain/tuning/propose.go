@@ -1,8 +1,8 @@
-// Package tuning proposes one training parameter to try next, from what the
-// finished runs of a model came to.
+// Package tuning says what a study of training parameters is, and makes a study
+// of one suggestion out of the finished runs of a model.
 //
-// Invariant: a proposal is a rate that no comparable run has tried, within one
-// step of those that were, and says in words how it was found.
+// Invariant: a proposal is a rate that no comparable run has tried, within a
+// factor of [Reach] of those that were, and says in words how it was found.
 package tuning
 
 import (
@@ -17,57 +17,73 @@ import (
 	"github.com/atom-fabric/fabric/domain/scorecard"
 )
 
-// Parameter is the parameter that is tuned, by its wire name in [round.Params].
+// Parameter is the parameter that is proposed, by its wire name in
+// [round.Params].
 const Parameter = "learningRate"
 
-// Step is the factor of one step: the golden ratio, so that a later step back
-// from an overshoot never lands on a rate that was tried.
-const Step = 1.618033988749895
+// Reach is how far beyond the rates that were tried a proposal may lie.
+const Reach = 10
 
 const (
 	least, most = 1e-6, 10.0 // rates that may be proposed
 	same        = 0.05       // rates closer than this share count as one
+	again       = 8          // times that a study is asked for a rate that nobody has tried
+	firstSeed   = 1          // of the studies that proposals are made by
 )
 
-// A point is one learning rate, its logarithm, and the mean loss there.
-type point struct {
-	rate, x, loss float64
+// A Suggester chooses the next point of a study, a function of both.
+type Suggester func(Study, []Trial) (Point, error)
+
+// A tried is one learning rate, and the mean loss there.
+type tried struct {
+	rate, loss float64
 }
 
 // Propose returns the learning rate to try next, and why; ok is false when
 // there is nothing to propose, and reason says why not. Trials are of one
-// model, oldest first.
-//
-// Comparable are the completed and evaluated trials whose parameters equal the
-// latest one's but for learning rate and seed; a rate tried more than once
-// counts with its pooled loss. With three rates or more, a parabola is fitted to
-// the loss over the logarithm of the rate, and its lowest point is taken if it
-// lies within one [Step] of the rates tried. Otherwise the best rate moves by
-// one Step away from its worse neighbour; a single rate moves up, for a rate
-// that is too low costs rounds and one that is too high shows at once.
-func Propose(trials []scorecard.Trial) (tuning promotion.Tuning, reason string, ok bool) {
-	latest, points := alikes(trials)
-	if len(points) == 0 {
-		return promotion.Tuning{}, "no completed run has been evaluated yet", false
+// model, oldest first. It is one suggestion of a study whose trials are the
+// comparable runs: the completed and evaluated ones whose parameters equal the
+// latest one's but for learning rate and seed. A rate tried more than once
+// counts with its pooled loss. The study looks, on a log scale, as far as
+// [Reach] beyond the rates tried.
+// Errors: those of suggest.
+func Propose(trials []scorecard.Trial, suggest Suggester) (tuning promotion.Tuning, reason string, ok bool, err error) {
+	latest, rates := alikes(trials)
+	if len(rates) == 0 {
+		return promotion.Tuning{}, "no completed run has been evaluated yet", false, nil
 	}
-	best := slices.MinFunc(points, func(a, b point) int { return cmp.Compare(a.loss, b.loss) })
-	rate, reason := lowest(points)
-	if reason == "" {
-		rate, reason = step(points, best)
+	best := slices.MinFunc(rates, func(a, b tried) int { return cmp.Compare(a.loss, b.loss) })
+	low, high := rates[0].rate, rates[len(rates)-1].rate
+	study := Study{
+		Space: Space{{Name: Parameter, Kind: Double, Log: true,
+			Low: min(low, max(least, low/Reach)), High: max(high, min(most, high*Reach))}},
+		Metric: "loss", Goal: Minimize, Trials: MaxTrials, Parallel: 1, Repeats: 1, Seed: firstSeed,
 	}
-	rate = significant(min(max(rate, least), most))
-	for _, p := range points {
-		if near(p.rate, rate) {
-			return promotion.Tuning{}, fmt.Sprintf("%s: %s has been tried, and %s is the best of %d rates",
-				reason, text(p.rate), text(best.rate), len(points)), false
+	known := make([]Trial, len(rates))
+	for i, r := range rates {
+		known[i] = Trial{Number: i + 1, Point: Point{r.rate}, State: Succeeded, Values: []float64{r.loss}}
+	}
+	reason = fmt.Sprintf("the next trial of a study of learning rates from %s to %s, after %d of which %s was best",
+		text(significant(study.Space[0].Low)), text(significant(study.Space[0].High)), len(rates), text(best.rate))
+	rate := 0.0
+	for range again {
+		point, err := suggest(study, known)
+		if err != nil {
+			return promotion.Tuning{}, "", false, err
 		}
+		rate = significant(point[0])
+		if !slices.ContainsFunc(rates, func(r tried) bool { return near(r.rate, rate) }) {
+			return promotion.Tuning{Parameter: Parameter, From: text(latest), To: text(rate)}, reason, true, nil
+		}
+		// As good as tried: the study is asked as if it were on its way.
+		known = append(known, Trial{Number: len(known) + 1, Point: point, State: Active})
 	}
-	return promotion.Tuning{Parameter: Parameter, From: text(latest), To: text(rate)}, reason, true
+	return promotion.Tuning{}, fmt.Sprintf("%s: %s is what it would try, and that was tried", reason, text(rate)), false, nil
 }
 
-// alikes returns the latest comparable learning rate and the points by
-// ascending rate.
-func alikes(trials []scorecard.Trial) (latest float64, points []point) {
+// alikes returns the latest comparable learning rate, and what each rate came to
+// by ascending rate.
+func alikes(trials []scorecard.Trial) (latest float64, rates []tried) {
 	var like *round.Params
 	sums := map[float64]round.Metrics{}
 	for _, t := range slices.Backward(trials) {
@@ -82,75 +98,19 @@ func alikes(trials []scorecard.Trial) (latest float64, points []point) {
 		}
 	}
 	for rate, m := range sums {
-		points = append(points, point{rate, math.Log(rate), float64(m.LossMicros) / float64(m.Evaluated)})
+		rates = append(rates, tried{rate, float64(m.LossMicros) / 1e6 / float64(m.Evaluated)})
 	}
-	slices.SortFunc(points, func(a, b point) int { return cmp.Compare(a.rate, b.rate) })
+	slices.SortFunc(rates, func(a, b tried) int { return cmp.Compare(a.rate, b.rate) })
 	if like != nil {
 		latest = like.LearningRate
 	}
-	return latest, points
+	return latest, rates
 }
 
 // alike says whether two runs differ in learning rate and seed at most.
 func alike(a, b round.Params) bool {
 	return a.Model == b.Model && a.Rounds == b.Rounds && a.LocalEpochs == b.LocalEpochs &&
 		a.BatchSize == b.BatchSize && slices.Equal(a.Features, b.Features)
-}
-
-// lowest fits loss = a + b·u + c·u², u = ln(rate) - mean, by least squares and
-// returns the rate of its minimum. The reason is empty when there is no minimum
-// within a step of the rates tried.
-func lowest(points []point) (rate float64, reason string) {
-	if len(points) < 3 {
-		return 0, ""
-	}
-	var mean float64
-	for _, p := range points {
-		mean += p.x / float64(len(points))
-	}
-	b, c, ok := parabola(points, mean)
-	if !ok || c <= 0 {
-		return 0, ""
-	}
-	rate = math.Exp(mean - b/(2*c))
-	if rate < points[0].rate/Step || rate > points[len(points)-1].rate*Step {
-		return 0, ""
-	}
-	return rate, fmt.Sprintf("lowest point of a parabola through the losses of %d learning rates", len(points))
-}
-
-// parabola solves the normal equations for the slope and curvature around mean.
-func parabola(points []point, mean float64) (b, c float64, ok bool) {
-	var s0, s1, s2, s3, s4, t0, t1, t2 float64
-	for _, p := range points {
-		u := p.x - mean
-		s0, s1, s2, s3, s4 = s0+1, s1+u, s2+u*u, s3+u*u*u, s4+u*u*u*u
-		t0, t1, t2 = t0+p.loss, t1+u*p.loss, t2+u*u*p.loss
-	}
-	det := s0*(s2*s4-s3*s3) - s1*(s1*s4-s2*s3) + s2*(s1*s3-s2*s2)
-	if !(math.Abs(det) > 1e-12) {
-		return 0, 0, false
-	}
-	b = (s0*(t1*s4-t2*s3) - t0*(s1*s4-s3*s2) + s2*(s1*t2-s2*t1)) / det
-	c = (s0*(s2*t2-s3*t1) - s1*(s1*t2-t1*s2) + t0*(s1*s3-s2*s2)) / det
-	return b, c, true
-}
-
-// step moves the best rate away from its worse neighbour.
-func step(points []point, best point) (rate float64, reason string) {
-	i := slices.Index(points, best)
-	switch {
-	case len(points) == 1:
-		return best.rate * Step, fmt.Sprintf("one learning rate was tried, %s: one step up", text(best.rate))
-	case i == len(points)-1:
-		return best.rate * Step, fmt.Sprintf("the highest of %d learning rates was best: one step up", len(points))
-	case i == 0:
-		return best.rate / Step, fmt.Sprintf("the lowest of %d learning rates was best: one step down", len(points))
-	case points[i-1].loss < points[i+1].loss:
-		return best.rate / Step, "the neighbour below the best learning rate was better: one step down"
-	default:
-		return best.rate * Step, "the neighbour above the best learning rate was better: one step up"
-	}
 }
 
 func near(a, b float64) bool { return math.Abs(math.Log(a/b)) < same }
