@@ -196,7 +196,8 @@ type Registry interface {
 	Push(ctx context.Context, repository string, pkg Package) (artifact.Descriptor, error)
 	// Attach adds a bundle as a referrer of subject, once.
 	Attach(ctx context.Context, repository string, subject artifact.Descriptor, predicateType string, bundle []byte) error
-	// Bundles returns the bundles that refer to subject, at most 64 of at most 1 MiB.
+	// Bundles returns the bundles that refer to subject, at most 64 of at most
+	// 1 MiB. Errors: ErrRefused when there are more.
 	Bundles(ctx context.Context, repository string, subject artifact.Digest, predicateType string) ([][]byte, error)
 	// Manifest and Blob return content that was compared with its digest.
 	Manifest(ctx context.Context, repository string, digest artifact.Digest) ([]byte, error)

@@ -70,6 +70,11 @@ func (s *Inbox) add(c *gin.Context, k call) error {
 	if err != nil {
 		return badKey.at("/public_key", artifact.ErrKey.Error())
 	}
+	if in.Proof != "" {
+		if _, err := approval.Enrol([]byte(in.Proof), text, k.Tenant, in.Name, s.b.now()); err != nil {
+			return badKey.at("/proof", approval.ErrEnrolment.Error())
+		}
+	}
 	approver := approval.Approver{Name: in.Name, Role: in.Role, Key: artifact.KeyID(key), PublicKey: text}
 	answer, err := s.approvals.AddApprover(c.Request.Context(), k.command, approver,
 		replying(http.StatusCreated, func(a approval.Approver) any { return approverView(a) }))

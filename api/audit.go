@@ -38,7 +38,12 @@ func (s *Ledger) leaves(c *gin.Context, k call) error {
 		return err
 	}
 	limit := intQuery(c, "limit", defaultLimit)
-	found, err := s.log.Leaves(c.Request.Context(), from, limit)
+	var found []AuditEntry
+	if match := c.Query("match"); match != "" {
+		found, err = s.log.Search(c.Request.Context(), k.Tenant, match, from, limit)
+	} else {
+		found, err = s.log.Leaves(c.Request.Context(), from, limit)
+	}
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ func ballotView(b approval.Ballot) v1.Ballot {
 	r, a := b.Request, b.Request.Action
 	view := v1.Ballot{
 		ID: a.ID, Kind: a.Kind, Tenant: a.Tenant, Summary: a.Summary, Environment: a.Environment,
-		PlanDigest: string(a.Plan), Risk: a.Risk, Requester: r.Requester, Need: r.Need,
+		PlanDigest: string(a.Plan), Risk: a.Risk, Reasons: a.Reasons, Requester: r.Requester, Need: r.Need,
 		Roles: append([]string{}, r.Roles...), Approvers: views(r.Approvers, approverView), Nonce: r.Nonce,
 		OpenedAt: r.OpenedAt, ExpiresAt: r.Expires(), Outcome: v1.BallotOutcome(b.Outcome),
 		Votes: views(b.Votes, voteView), Refused: views(b.Refused, voteView), Withdrawn: views(b.Withdrawn, voteView),

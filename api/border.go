@@ -37,7 +37,7 @@ type Border struct {
 // A call is one request that was admitted and follows the document.
 type call struct {
 	Caller
-	site    *token.Claims // of a site's call
+	site    *token.Claims // of a token; nil for a simulated caller
 	op      *operation
 	body    []byte
 	command Command // of a POST; its Caller is the call's

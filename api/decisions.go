@@ -19,15 +19,19 @@ import (
 type Decided struct {
 	b         *Border
 	decisions Decisions
+	snapshots Snapshots
 }
 
 // NewDecided returns the service.
-func NewDecided(b *Border, p Ports) *Decided { return &Decided{b: b, decisions: p.Decisions} }
+func NewDecided(b *Border, p Ports) *Decided {
+	return &Decided{b: b, decisions: p.Decisions, snapshots: p.Snapshots}
+}
 
 // Mount implements [Service].
 func (s *Decided) Mount(r gin.IRouter) {
 	s.b.mount(r, "recordDecisions", s.record)
 	s.b.mount(r, "getDecision", s.get)
+	s.b.mount(r, "listRegions", s.regions)
 }
 
 var decisionID = regexp.MustCompile(`^[0-9a-f]{32}-[0-9a-f]{16}$`)

@@ -87,6 +87,9 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"listPrivacyBudgets":   {"/privacy/budgets?tenant=b", ""},
 		"getRun":               {"/train/status/run-1", ""},
 		"listRuns":             {"/train/runs?tenant=b", ""},
+		"getRunProgress":       {"/train/runs/run-1/progress", ""},
+		"listPromotions":       {"/promotions?tenant=b", ""},
+		"listRegions":          {"/regions?tenant=b", ""},
 		"stopRun":              {"/train/runs/run-1/stop", `{}`},
 		"pauseRun":             {"/train/runs/run-1/pause", `{}`},
 		"resumeRun":            {"/train/runs/run-1/resume", `{}`},
@@ -162,6 +165,7 @@ func TestWhatBelongsToAnotherTenantDoesNotExist(t *testing.T) {
 		"auditTile":        "hashes only",
 		"health":           "no tenant's",
 		"metrics":          "no tenant's",
+		"whoAmI":           "of the token alone",
 	}
 	all := s.as("a", "data-scientist", "operator", "approver", "auditor", "admin", "data-plane")
 	site := s.asSite("a", "s1")

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/base64"
 	"strconv"
 
@@ -14,7 +15,7 @@ const defaultLimit = 50
 // it says whether there is a next page.
 func page(c *gin.Context) (Page, error) {
 	after, err := base64.RawURLEncoding.DecodeString(c.Query("cursor"))
-	if err != nil {
+	if err != nil || bytes.ContainsFunc(after, unprintable) {
 		return Page{}, invalidRequest.at("query:cursor", "is none that a page gave")
 	}
 	return Page{After: string(after), Limit: intQuery(c, "limit", defaultLimit) + 1}, nil

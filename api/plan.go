@@ -177,6 +177,19 @@ func (p planner) show(ctx context.Context, k call, kind, id, workflowID string) 
 	if err != nil {
 		return v1.Action{}, err
 	}
+	view := actionView(k, a, workflowID)
+	if a.Plan.Digest != "" {
+		text, err := read(ctx, p.blobs, a.Plan.Digest, maxDocument)
+		if err != nil {
+			return view, err
+		}
+		view.Plan = v1.JSON(text)
+	}
+	return view, nil
+}
+
+// actionView is an action without its plan.
+func actionView(k call, a Action, workflowID string) v1.Action {
 	view := v1.Action{
 		ID: a.ID, Kind: v1.ActionKind(a.Kind), Tenant: a.Tenant, ModelID: a.ModelID, Environment: v1.Environment(a.Environment),
 		Requester: a.Requester, PlanDigest: string(a.Plan.Digest), Risk: a.Risk, ApprovalsNeeded: a.Need, State: a.State,
@@ -189,14 +202,7 @@ func (p planner) show(ctx context.Context, k call, kind, id, workflowID string) 
 			view.Approval = k.link("/approvals/" + a.ID)
 		}
 	}
-	if a.Plan.Digest != "" {
-		text, err := read(ctx, p.blobs, a.Plan.Digest, maxDocument)
-		if err != nil {
-			return view, err
-		}
-		view.Plan = v1.JSON(text)
-	}
-	return view, nil
+	return view
 }
 
 func evidenceView(e contract.Evidence) v1.Evidence {

@@ -155,7 +155,10 @@ type Runs interface {
 	Run(ctx context.Context, caller Caller, id string) (Run, error)
 	// Runs returns runs without rounds, newest first; the key is the id, which
 	// sorts by time (page.After: ids below it).
-	Runs(ctx context.Context, caller Caller, page Page) ([]Run, error)
+	Runs(ctx context.Context, caller Caller, filter RunFilter, page Page) ([]Run, error)
+	// Progress returns what the rounds of a run of the caller's tenant have
+	// received and cost. ErrNotFound.
+	Progress(ctx context.Context, caller Caller, run string) (RunProgress, error)
 }
 
 // A Run is a training run as its owner sees it. Status is "accepted",
@@ -173,6 +176,7 @@ type Run struct {
 	Weights   artifact.Digest
 	Version   int // registered version, 0 for none yet
 	Rounds    []Round
+	Done      int // rounds that were run
 	CreatedAt time.Time
 	EndedAt   *time.Time
 	Simulated bool

@@ -18,6 +18,9 @@ type Decisions interface {
 	// Decision returns a decision that the tenant asked for or that its model
 	// answered; the empty tenant sees all. ErrNotFound.
 	Decision(ctx context.Context, tenant, id string) (Decision, error)
+	// Endpoints returns how runtimes answered calls of a tenant's models since
+	// then, by the latest calls at most.
+	Endpoints(ctx context.Context, tenant string, since time.Time) ([]EndpointLoad, error)
 	// Spools returns how far each router has arrived, by spool.
 	Spools(ctx context.Context) ([]DecisionSpool, error)
 }

@@ -113,6 +113,9 @@ type Actions interface {
 	Begin(ctx context.Context, cmd Command, action Action, start Start, reply Reply[Action]) (Answer, error)
 	// Action returns an action of the caller's tenant and of this kind.
 	Action(ctx context.Context, caller Caller, kind, id string) (Action, error)
+	// Actions returns actions of the caller's tenant and of this kind, newest
+	// first; the key is the time and the id (see [ActionKey]).
+	Actions(ctx context.Context, caller Caller, kind string, page Page) ([]Action, error)
 	// Policies returns the policy revisions that were rolled out, newest first;
 	// the key is the revision as decimal text (page.After: revisions below it).
 	Policies(ctx context.Context, page Page) ([]PolicyRevision, error)
@@ -228,6 +231,9 @@ type Snapshots interface {
 type AuditLog interface {
 	// Leaves returns at most limit leaves from index on.
 	Leaves(ctx context.Context, from int64, limit int) ([]AuditEntry, error)
+	// Search returns at most limit leaves of a tenant from index on whose kind,
+	// subject, actor, digest or trace holds the text, whatever its case.
+	Search(ctx context.Context, tenant, text string, from int64, limit int) ([]AuditEntry, error)
 	// Checkpoint returns the newest checkpoint.
 	Checkpoint(ctx context.Context) (AuditCheckpoint, error)
 	// Proof returns the inclusion proof of a leaf in the tree of size leaves.

@@ -200,9 +200,11 @@ func (b *Border) fail(c *gin.Context, err error) {
 		return
 	}
 	c.Writer.WriteHeader(p.Status)
-	if c.Request.Method != http.MethodHead {
-		_, _ = c.Writer.Write(text) // a caller that left does not read it
+	if c.Request.Method == http.MethodHead {
+		c.Writer.WriteHeaderNow() // else gin takes it for unanswered, and describes a text of its own
+		return
 	}
+	_, _ = c.Writer.Write(text) // a caller that left does not read it
 }
 
 // judged makes a problem of a bundle that a verifier refused. A verifier that

@@ -31,6 +31,7 @@ func NewPromotions(b *Border, p Ports) *Promotions {
 func (s *Promotions) Mount(r gin.IRouter) {
 	s.b.mount(r, "promoteModel", s.promote)
 	s.b.mount(r, "getPromotion", s.get)
+	s.b.mount(r, "listPromotions", s.list)
 	s.b.mount(r, "getEvidence", s.evidence)
 	s.b.mount(r, "rollbackModel", s.rollback)
 	s.b.mount(r, "getCanary", s.rollout)

@@ -182,6 +182,7 @@ func runView(r Run) v1.Run {
 		Metrics:    metricsView(r.Metrics),
 		Weights:    string(r.Weights),
 		Version:    r.Version,
+		RoundsDone: r.Done,
 		Rounds:     views(r.Rounds, roundView),
 		CreatedAt:  r.CreatedAt,
 		EndedAt:    moment(r.EndedAt),

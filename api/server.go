@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -214,6 +215,20 @@ func (b *Border) limit(c *gin.Context) {
 // Handler answers requests as [Server.Serve] does, but never takes anybody for
 // a simulated caller: it does not know who can reach it.
 func (s *Server) Handler() http.Handler { return s.handler }
+
+// Beside lets another handler answer for paths that begin with a prefix, on the
+// same port: the console, which is no part of the document. It is called before
+// [Server.Serve]; what it mounts gets requests as they come.
+func (s *Server) Beside(prefix string, h http.Handler) {
+	inner := s.handler
+	s.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, prefix) || r.URL.Path+"/" == prefix {
+			h.ServeHTTP(w, r)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	})
+}
 
 // Serve answers on the listener until ctx ends, then lets the requests that
 // are under way finish, for a while.

@@ -27,6 +27,16 @@ func NewCredentials(b *Border, p Ports) *Credentials {
 func (s *Credentials) Mount(r gin.IRouter) {
 	s.b.mount(r, "revokeTokens", s.revoke)
 	s.b.mount(r, "listTokenRevocations", s.list)
+	s.b.mount(r, "whoAmI", s.whoami)
+}
+
+// whoami says how a token is read here, for those who cannot read it.
+func (s *Credentials) whoami(c *gin.Context, k call) error {
+	who := v1.Identity{Subject: k.Subject, Tenant: k.Tenant, Roles: append([]string{}, k.Roles...), Simulated: k.Simulated}
+	if k.site != nil {
+		who.Token, who.ExpiresAt = k.site.ID, k.site.Expires
+	}
+	return s.b.send(c, http.StatusOK, who)
 }
 
 // revoke takes back tokens that were issued up to now, or up to a time before:

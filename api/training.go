@@ -31,6 +31,7 @@ type Training struct {
 	snapshots Snapshots
 	budgets   Budgets
 	consents  Consents
+	spent     spending
 }
 
 // NewTraining returns the service.
@@ -43,6 +44,7 @@ func (s *Training) Mount(r gin.IRouter) {
 	s.b.mount(r, "startRun", s.start)
 	s.b.mount(r, "getRun", s.get)
 	s.b.mount(r, "listRuns", s.list)
+	s.b.mount(r, "getRunProgress", s.progress)
 	s.b.mount(r, "stopRun", s.stop)
 	s.b.mount(r, "pauseRun", s.pause)
 	s.b.mount(r, "resumeRun", s.resume)
@@ -299,7 +301,7 @@ func (s *Training) list(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
-	runs, err := s.runs.Runs(c.Request.Context(), k.Caller, p)
+	runs, err := s.runs.Runs(c.Request.Context(), k.Caller, RunFilter{Status: c.Query("status"), Model: c.Query("model")}, p)
 	if err != nil {
 		return err
 	}

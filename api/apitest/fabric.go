@@ -41,11 +41,13 @@ type Fabric struct {
 	Grants       []consent.Record
 	Withdrawals  []api.Withdrawal
 	Accesses     []api.Access
-	Ended        map[string][]consent.Floor // what withdrawals have ended, by tenant
-	RunRows      map[string]api.Run         // id
-	SiteRows     map[string]site.Site       // "tenant/id"
-	WorkItems    map[string][]api.Work      // "tenant/id" -> open stages
-	ClosedItems  map[string][]api.Work      // "tenant/id" -> closed stages
+	Ended        map[string][]consent.Floor    // what withdrawals have ended, by tenant
+	RunRows      map[string]api.Run            // id
+	Progressed   map[string]api.RunProgress    // by run
+	Endpoints    map[string][]api.EndpointLoad // by tenant
+	SiteRows     map[string]site.Site          // "tenant/id"
+	WorkItems    map[string][]api.Work         // "tenant/id" -> open stages
+	ClosedItems  map[string][]api.Work         // "tenant/id" -> closed stages
 	Submissions  []api.Submission
 	ModelRows    map[string]api.Model  // "tenant/id"
 	AliasRows    []api.Alias           // in the order of the moves

@@ -121,12 +121,12 @@ func (p runs) Run(_ context.Context, caller api.Caller, id string) (api.Run, err
 	return p.f.run(caller.Tenant, id)
 }
 
-func (p runs) Runs(_ context.Context, caller api.Caller, page api.Page) ([]api.Run, error) {
+func (p runs) Runs(_ context.Context, caller api.Caller, filter api.RunFilter, page api.Page) ([]api.Run, error) {
 	leave, err := p.f.enter()
 	defer leave()
 	var found []api.Run
 	for _, run := range p.f.RunRows {
-		if run.Tenant == caller.Tenant {
+		if run.Tenant == caller.Tenant && (filter.Status == "" || run.Status == filter.Status) && (filter.Model == "" || run.ModelID == filter.Model) {
 			found = append(found, run)
 		}
 	}

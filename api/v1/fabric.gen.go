@@ -753,6 +753,24 @@ func (e Stage) Valid() bool {
 	}
 }
 
+// Defines values for StageProgressStatus.
+const (
+	StageProgressStatusClosed StageProgressStatus = "closed"
+	StageProgressStatusOpen   StageProgressStatus = "open"
+)
+
+// Valid indicates whether the value is a known member of the StageProgressStatus enum.
+func (e StageProgressStatus) Valid() bool {
+	switch e {
+	case StageProgressStatusClosed:
+		return true
+	case StageProgressStatusOpen:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SteerRequestDo.
 const (
 	SteerRequestDoAbort  SteerRequestDo = "abort"
@@ -1068,6 +1086,33 @@ func (e GetScorecardReportParamsFormat) Valid() bool {
 	}
 }
 
+// Defines values for ListRunsParamsStatus.
+const (
+	ListRunsParamsStatusAccepted  ListRunsParamsStatus = "accepted"
+	ListRunsParamsStatusCompleted ListRunsParamsStatus = "completed"
+	ListRunsParamsStatusFailed    ListRunsParamsStatus = "failed"
+	ListRunsParamsStatusRunning   ListRunsParamsStatus = "running"
+	ListRunsParamsStatusStopped   ListRunsParamsStatus = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the ListRunsParamsStatus enum.
+func (e ListRunsParamsStatus) Valid() bool {
+	switch e {
+	case ListRunsParamsStatusAccepted:
+		return true
+	case ListRunsParamsStatusCompleted:
+		return true
+	case ListRunsParamsStatusFailed:
+		return true
+	case ListRunsParamsStatusRunning:
+		return true
+	case ListRunsParamsStatusStopped:
+		return true
+	default:
+		return false
+	}
+}
+
 // AccessDecision defines model for AccessDecision.
 type AccessDecision struct {
 	Decision AccessDecisionDecision `json:"decision"`
@@ -1173,6 +1218,13 @@ type ActionAccepted struct {
 	WorkflowID string `json:"workflow_id"`
 }
 
+// ActionPage defines model for ActionPage.
+type ActionPage struct {
+	Items     []Action `json:"items"`
+	Next      string   `json:"next,omitempty,omitzero"`
+	Simulated bool     `json:"simulated,omitempty,omitzero"`
+}
+
 // Actions defines model for Actions.
 type Actions = []string
 
@@ -1271,6 +1323,9 @@ type ApproverRequest struct {
 	// Name the subject of their token
 	Name string `json:"name"`
 
+	// Proof enrolment/v1, signed with the key: its holder asks for this registration
+	Proof BundleText `json:"proof,omitempty,omitzero"`
+
 	// PublicKey PEM, SPKI, ECDSA P-256
 	PublicKey PublicKey `json:"public_key"`
 
@@ -1315,7 +1370,10 @@ type Ballot struct {
 	// Overdue a review that should have been signed off by now
 	Overdue    bool   `json:"overdue,omitempty,omitzero"`
 	PlanDigest Digest `json:"plan_digest"`
-	Refused    []Vote `json:"refused"`
+
+	// Reasons what the risk comes from, the largest part first
+	Reasons []string `json:"reasons,omitempty,omitzero"`
+	Refused []Vote   `json:"refused"`
 
 	// Request the exact text that was asked; shown by getApproval only
 	Request string `json:"request,omitempty,omitzero"`
@@ -1872,6 +1930,21 @@ type HealthCheckStatus string
 // ID defines model for Id.
 type ID = string
 
+// Identity defines model for Identity.
+type Identity struct {
+	// ExpiresAt when the token ends
+	ExpiresAt time.Time `json:"expires_at,omitempty,omitzero"`
+	Roles     []string  `json:"roles"`
+	Simulated bool      `json:"simulated,omitempty,omitzero"`
+	Subject   string    `json:"subject"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant Name `json:"tenant"`
+
+	// Token id of the token, by which it can be revoked
+	Token string `json:"token,omitempty,omitzero"`
+}
+
 // Invocation defines model for Invocation.
 type Invocation struct {
 	// Audit a document that is passed on as it is; a registered schema is at most 64 KiB
@@ -1911,6 +1984,15 @@ type InvokeRequest struct {
 
 // JSON a document that is passed on as it is; a registered schema is at most 64 KiB
 type JSON = json.RawMessage
+
+// LatencyBudget what the 95th percentile stays under, P6
+type LatencyBudget struct {
+	// BetweenMs in two
+	BetweenMs int `json:"between_ms"`
+
+	// WithinMs router and runtime in one region
+	WithinMs int `json:"within_ms"`
+}
 
 // Leaf defines model for Leaf.
 type Leaf struct {
@@ -2405,6 +2487,12 @@ type PrivacyBudgetRequest struct {
 	Epsilon float64 `json:"epsilon"`
 }
 
+// PrivacyPoint defines model for PrivacyPoint.
+type PrivacyPoint struct {
+	Epsilon float64 `json:"epsilon"`
+	Number  int     `json:"number"`
+}
+
 // Problem defines model for Problem.
 type Problem struct {
 	Code   string        `json:"code"`
@@ -2535,6 +2623,80 @@ type RecoveryPointPage struct {
 // RecoveryPointRequest defines model for RecoveryPointRequest.
 type RecoveryPointRequest struct {
 	Reason string `json:"reason,omitempty,omitzero"`
+}
+
+// RegionEndpoint defines model for RegionEndpoint.
+type RegionEndpoint struct {
+	// CostMicros of a request, millionths of a currency unit
+	CostMicros  int64  `json:"cost_micros"`
+	FabricScore int    `json:"fabric_score"`
+	Kind        string `json:"kind"`
+	Name        string `json:"name"`
+
+	// Region of a tenant, model, feature, site or region
+	Region    Name `json:"region"`
+	Simulated bool `json:"simulated,omitempty,omitzero"`
+}
+
+// RegionLoad defines model for RegionLoad.
+type RegionLoad struct {
+	Calls    int64  `json:"calls"`
+	Endpoint string `json:"endpoint"`
+
+	// Failed status 5xx
+	Failed int64 `json:"failed"`
+
+	// From region of the routers; empty for those of none
+	From   string    `json:"from"`
+	LastAt time.Time `json:"last_at"`
+
+	// P50Ms of the answered ones
+	P50Ms float64 `json:"p50_ms"`
+	P95Ms float64 `json:"p95_ms"`
+	P99Ms float64 `json:"p99_ms"`
+
+	// Region of the runtime
+	Region string `json:"region"`
+}
+
+// RegionMap defines model for RegionMap.
+type RegionMap struct {
+	// Budget what the 95th percentile stays under, P6
+	Budget    LatencyBudget    `json:"budget"`
+	Endpoints []RegionEndpoint `json:"endpoints"`
+	IssuedAt  time.Time        `json:"issued_at"`
+
+	// Loads calls of the last hour
+	Loads   []RegionLoad   `json:"loads"`
+	Regions []RegionPolicy `json:"regions"`
+
+	// Routes of the tenant's models
+	Routes    []RegionRoute `json:"routes"`
+	Simulated bool          `json:"simulated,omitempty,omitzero"`
+
+	// Snapshot 0 where none was published yet
+	Snapshot int64 `json:"snapshot"`
+}
+
+// RegionPolicy defines model for RegionPolicy.
+type RegionPolicy struct {
+	// Region of a tenant, model, feature, site or region
+	Region Name `json:"region"`
+
+	// Revision of the policy
+	Revision int64 `json:"revision"`
+}
+
+// RegionRoute defines model for RegionRoute.
+type RegionRoute struct {
+	// CanaryVersion a rollout sends part of the calls to it
+	CanaryVersion int         `json:"canary_version,omitempty,omitzero"`
+	Environment   Environment `json:"environment"`
+
+	// ModelID of a tenant, model, feature, site or region
+	ModelID Name   `json:"model_id"`
+	Regions []Name `json:"regions"`
+	Version int    `json:"version"`
 }
 
 // Regions defines model for Regions.
@@ -2761,6 +2923,17 @@ type RoundRegion struct {
 	Selected int  `json:"selected"`
 }
 
+// RoundTraffic defines model for RoundTraffic.
+type RoundTraffic struct {
+	// Answers of sites, in all stages of the round
+	Answers int `json:"answers"`
+	Number  int `json:"number"`
+	Refused int `json:"refused"`
+
+	// UploadedBytes updates and messages of the sites
+	UploadedBytes int64 `json:"uploaded_bytes"`
+}
+
 // Run defines model for Run.
 type Run struct {
 	Cause     string    `json:"cause,omitempty,omitzero"`
@@ -2774,10 +2947,13 @@ type Run struct {
 	Params  RunParams `json:"params"`
 
 	// Paused it holds, or will before its next round
-	Paused    bool      `json:"paused,omitempty,omitzero"`
-	Rounds    []Round   `json:"rounds,omitempty,omitzero"`
-	Simulated bool      `json:"simulated,omitempty,omitzero"`
-	Status    RunStatus `json:"status"`
+	Paused bool    `json:"paused,omitempty,omitzero"`
+	Rounds []Round `json:"rounds,omitempty,omitzero"`
+
+	// RoundsDone rounds that were run
+	RoundsDone int       `json:"rounds_done,omitempty,omitzero"`
+	Simulated  bool      `json:"simulated,omitempty,omitzero"`
+	Status     RunStatus `json:"status"`
 
 	// Tenant of a tenant, model, feature, site or region
 	Tenant     Name   `json:"tenant"`
@@ -2880,6 +3056,36 @@ type RunParams struct {
 
 	// TargetBp stop once the held-out accuracy reaches it, in basis points; never if absent
 	TargetBp int `json:"target_bp,omitempty,omitzero"`
+}
+
+// RunPrivacy defines model for RunPrivacy.
+type RunPrivacy struct {
+	Delta float64 `json:"delta"`
+
+	// Feature the one that the run costs most, as tenant/feature; absent where nothing is charged
+	Feature string `json:"feature,omitempty,omitzero"`
+
+	// Limit max_epsilon of the run; 0 where it has none
+	Limit float64 `json:"limit"`
+
+	// Points what was spent after some of the rounds
+	Points []PrivacyPoint `json:"points"`
+
+	// Spent epsilon of the run for that feature, rounds that are open included; 0 where nothing is charged
+	Spent float64 `json:"spent"`
+}
+
+// RunProgress defines model for RunProgress.
+type RunProgress struct {
+	ID      ID         `json:"id"`
+	Privacy RunPrivacy `json:"privacy"`
+
+	// Rounds by number; one that nobody answered is absent
+	Rounds    []RoundTraffic `json:"rounds"`
+	Simulated bool           `json:"simulated,omitempty,omitzero"`
+
+	// Stages of the rounds that are open
+	Stages []StageProgress `json:"stages"`
 }
 
 // RunRequest defines model for RunRequest.
@@ -2990,6 +3196,31 @@ type SitePage struct {
 
 // Stage update is the only stage of a plain round
 type Stage string
+
+// StageProgress defines model for StageProgress.
+type StageProgress struct {
+	Answered int       `json:"answered"`
+	Deadline time.Time `json:"deadline"`
+
+	// Number of the round
+	Number   int       `json:"number"`
+	OpenedAt time.Time `json:"opened_at"`
+	Refused  int       `json:"refused"`
+	Region   string    `json:"region"`
+
+	// Sites that are asked
+	Sites int `json:"sites"`
+
+	// Stage update is the only stage of a plain round
+	Stage  Stage               `json:"stage"`
+	Status StageProgressStatus `json:"status"`
+
+	// Waiting some of those that have not answered, as tenant/site
+	Waiting []string `json:"waiting"`
+}
+
+// StageProgressStatus defines model for StageProgress.Status.
+type StageProgressStatus string
 
 // SteerRequest defines model for SteerRequest.
 type SteerRequest struct {
@@ -3453,8 +3684,11 @@ type AuditConsistencyParams struct {
 
 // AuditLeavesParams defines parameters for AuditLeaves.
 type AuditLeavesParams struct {
-	From  int64 `form:"from,omitempty" json:"from,omitempty,omitzero"`
-	Limit Limit `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+	From int64 `form:"from,omitempty" json:"from,omitempty,omitzero"`
+
+	// Match only leaves of the tenant whose kind, subject, actor, digest, statement or trace holds this text, whatever its case
+	Match string `form:"match,omitempty" json:"match,omitempty,omitzero"`
+	Limit Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
@@ -3839,6 +4073,16 @@ type SetPrivacyBudgetParams struct {
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
+// ListPromotionsParams defines parameters for ListPromotions.
+type ListPromotionsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
 // GetPromotionParams defines parameters for GetPromotion.
 type GetPromotionParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -3903,6 +4147,12 @@ type RestoreRecoveryPointParams struct {
 
 	// IdempotencyKey required with a token; a simulated caller may leave it out
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// ListRegionsParams defines parameters for ListRegions.
+type ListRegionsParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
 // GetRestoreParams defines parameters for GetRestore.
@@ -3994,6 +4244,12 @@ type StartRunParams struct {
 
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
+	// Status only runs that stand so
+	Status ListRunsParamsStatus `form:"status,omitempty" json:"status,omitempty,omitzero"`
+
+	// Model only runs of this model
+	Model Name `form:"model,omitempty" json:"model,omitempty,omitzero"`
+
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 
@@ -4001,6 +4257,9 @@ type ListRunsParams struct {
 	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
 	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
 }
+
+// ListRunsParamsStatus defines parameters for ListRuns.
+type ListRunsParamsStatus string
 
 // GetRunLineageParams defines parameters for GetRunLineage.
 type GetRunLineageParams struct {
@@ -4015,6 +4274,12 @@ type PauseRunParams struct {
 
 	// IdempotencyKey required with a token; a simulated caller may leave it out
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetRunProgressParams defines parameters for GetRunProgress.
+type GetRunProgressParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
 // ResumeRunParams defines parameters for ResumeRun.
@@ -4052,6 +4317,12 @@ type SuggestTuningParams struct {
 
 // GetSuggestionParams defines parameters for GetSuggestion.
 type GetSuggestionParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// WhoAmIParams defines parameters for WhoAmI.
+type WhoAmIParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
@@ -4848,6 +5119,11 @@ type ClientInterface interface {
 	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
 	SetPrivacyBudget(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListPromotions Promotions without their plans, newest first
+	//
+	// Corresponds with GET /promotions (the `ListPromotions` operationId).
+	ListPromotions(ctx context.Context, params *ListPromotionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetPromotion How a promotion stands
 	//
 	// Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
@@ -4925,6 +5201,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
 	RestoreRecoveryPoint(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRegions Regions, their runtimes, the routes of the tenant's models, and how calls of the last hour were answered
+	//
+	// Corresponds with GET /regions (the `ListRegions` operationId).
+	ListRegions(ctx context.Context, params *ListRegionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetRestore How a restore stands
 	//
@@ -5075,6 +5356,11 @@ type ClientInterface interface {
 	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
 	PauseRun(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetRunProgress What the rounds of a run have received and cost, and who is waited for
+	//
+	// Corresponds with GET /train/runs/{id}/progress (the `GetRunProgress` operationId).
+	GetRunProgress(ctx context.Context, id IDPath, params *GetRunProgressParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ResumeRunWithBody Let a paused run go on
 	//
 	// Takes any type of body and a specified content type.
@@ -5126,6 +5412,11 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /tuning/suggestions/{id} (the `GetSuggestion` operationId).
 	GetSuggestion(ctx context.Context, id IDPath, params *GetSuggestionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WhoAmI Who the token says the caller is
+	//
+	// Corresponds with GET /whoami (the `WhoAmI` operationId).
+	WhoAmI(ctx context.Context, params *WhoAmIParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
 // ListAccessRequests Requests for access that the tenant made or is asked to decide, the newest first
@@ -6598,6 +6889,21 @@ func (c *Client) SetPrivacyBudget(ctx context.Context, feature Name, params *Set
 	return c.Client.Do(req)
 }
 
+// ListPromotions Promotions without their plans, newest first
+//
+// Corresponds with GET /promotions (the `ListPromotions` operationId).
+func (c *Client) ListPromotions(ctx context.Context, params *ListPromotionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPromotionsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetPromotion How a promotion stands
 //
 // Corresponds with GET /promotions/{id} (the `GetPromotion` operationId).
@@ -6776,6 +7082,21 @@ func (c *Client) RestoreRecoveryPointWithBody(ctx context.Context, sequence Sequ
 // Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
 func (c *Client) RestoreRecoveryPoint(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewRestoreRecoveryPointRequest(c.Server, sequence, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRegions Regions, their runtimes, the routes of the tenant's models, and how calls of the last hour were answered
+//
+// Corresponds with GET /regions (the `ListRegions` operationId).
+func (c *Client) ListRegions(ctx context.Context, params *ListRegionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRegionsRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7145,6 +7466,21 @@ func (c *Client) PauseRun(ctx context.Context, id IDPath, params *PauseRunParams
 	return c.Client.Do(req)
 }
 
+// GetRunProgress What the rounds of a run have received and cost, and who is waited for
+//
+// Corresponds with GET /train/runs/{id}/progress (the `GetRunProgress` operationId).
+func (c *Client) GetRunProgress(ctx context.Context, id IDPath, params *GetRunProgressParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunProgressRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ResumeRunWithBody Let a paused run go on
 //
 // Takes any type of body and a specified content type.
@@ -7267,6 +7603,21 @@ func (c *Client) SuggestTuning(ctx context.Context, params *SuggestTuningParams,
 // Corresponds with GET /tuning/suggestions/{id} (the `GetSuggestion` operationId).
 func (c *Client) GetSuggestion(ctx context.Context, id IDPath, params *GetSuggestionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetSuggestionRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WhoAmI Who the token says the caller is
+//
+// Corresponds with GET /whoami (the `WhoAmI` operationId).
+func (c *Client) WhoAmI(ctx context.Context, params *WhoAmIParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWhoAmIRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -8103,6 +8454,14 @@ func NewAuditLeavesRequest(server string, params *AuditLeavesParams) (*http.Requ
 		var rawQueryFragments []string
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "match", params.Match, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -11268,6 +11627,72 @@ func NewSetPrivacyBudgetRequestWithBody(server string, feature Name, params *Set
 	return req, nil
 }
 
+// NewListPromotionsRequest constructs an http.Request for the ListPromotions method
+func NewListPromotionsRequest(server string, params *ListPromotionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/promotions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewGetPromotionRequest constructs an http.Request for the GetPromotion method
 func NewGetPromotionRequest(server string, id IDPath, params *GetPromotionParams) (*http.Request, error) {
 	var err error
@@ -11807,6 +12232,56 @@ func NewRestoreRecoveryPointRequestWithBody(server string, sequence SequencePath
 
 		req.Header.Set("Idempotency-Key", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewListRegionsRequest constructs an http.Request for the ListRegions method
+func NewListRegionsRequest(server string, params *ListRegionsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/regions")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -12575,6 +13050,22 @@ func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, e
 		// per the OpenAPI spec (e.g. "color=blue,black,brown").
 		var rawQueryFragments []string
 
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 			return nil, err
 		} else {
@@ -12748,6 +13239,63 @@ func NewPauseRunRequestWithBody(server string, id IDPath, params *PauseRunParams
 
 		req.Header.Set("Idempotency-Key", headerParam0)
 
+	}
+
+	return req, nil
+}
+
+// NewGetRunProgressRequest constructs an http.Request for the GetRunProgress method
+func NewGetRunProgressRequest(server string, id IDPath, params *GetRunProgressParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/train/runs/%s/progress", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -13069,6 +13617,56 @@ func NewGetSuggestionRequest(server string, id IDPath, params *GetSuggestionPara
 	}
 
 	operationPath := fmt.Sprintf("/tuning/suggestions/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewWhoAmIRequest constructs an http.Request for the WhoAmI method
+func NewWhoAmIRequest(server string, params *WhoAmIParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/whoami")
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -13833,6 +14431,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PUT /privacy/budgets/{feature} (the `SetPrivacyBudget` operationId).
 	SetPrivacyBudgetWithResponse(ctx context.Context, feature Name, params *SetPrivacyBudgetParams, body SetPrivacyBudgetJSONRequestBody, reqEditors ...RequestEditorFn) (*SetPrivacyBudgetResponse, error)
 
+	// ListPromotionsWithResponse Promotions without their plans, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /promotions (the `ListPromotions` operationId).
+	ListPromotionsWithResponse(ctx context.Context, params *ListPromotionsParams, reqEditors ...RequestEditorFn) (*ListPromotionsResponse, error)
+
 	// GetPromotionWithResponse How a promotion stands
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -13920,6 +14525,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /recovery-points/{sequence}/restores (the `RestoreRecoveryPoint` operationId).
 	RestoreRecoveryPointWithResponse(ctx context.Context, sequence SequencePath, params *RestoreRecoveryPointParams, body RestoreRecoveryPointJSONRequestBody, reqEditors ...RequestEditorFn) (*RestoreRecoveryPointResponse, error)
+
+	// ListRegionsWithResponse Regions, their runtimes, the routes of the tenant's models, and how calls of the last hour were answered
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /regions (the `ListRegions` operationId).
+	ListRegionsWithResponse(ctx context.Context, params *ListRegionsParams, reqEditors ...RequestEditorFn) (*ListRegionsResponse, error)
 
 	// GetRestoreWithResponse How a restore stands
 	//
@@ -14092,6 +14704,13 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /train/runs/{id}/pause (the `PauseRun` operationId).
 	PauseRunWithResponse(ctx context.Context, id IDPath, params *PauseRunParams, body PauseRunJSONRequestBody, reqEditors ...RequestEditorFn) (*PauseRunResponse, error)
 
+	// GetRunProgressWithResponse What the rounds of a run have received and cost, and who is waited for
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /train/runs/{id}/progress (the `GetRunProgress` operationId).
+	GetRunProgressWithResponse(ctx context.Context, id IDPath, params *GetRunProgressParams, reqEditors ...RequestEditorFn) (*GetRunProgressResponse, error)
+
 	// ResumeRunWithBodyWithResponse Let a paused run go on
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -14147,6 +14766,13 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /tuning/suggestions/{id} (the `GetSuggestion` operationId).
 	GetSuggestionWithResponse(ctx context.Context, id IDPath, params *GetSuggestionParams, reqEditors ...RequestEditorFn) (*GetSuggestionResponse, error)
+
+	// WhoAmIWithResponse Who the token says the caller is
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /whoami (the `WhoAmI` operationId).
+	WhoAmIWithResponse(ctx context.Context, params *WhoAmIParams, reqEditors ...RequestEditorFn) (*WhoAmIResponse, error)
 }
 
 type ListAccessRequestsResponse struct {
@@ -20436,6 +21062,96 @@ func (r SetPrivacyBudgetResponse) ContentType() string {
 	return ""
 }
 
+type ListPromotionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ActionPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPromotionsResponse) GetJSON200() *ActionPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListPromotionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPromotionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPromotionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPromotionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPromotionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetPromotionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -21248,6 +21964,96 @@ func (r RestoreRecoveryPointResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r RestoreRecoveryPointResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRegionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RegionMap
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRegionsResponse) GetJSON200() *RegionMap {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListRegionsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRegionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRegionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRegionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRegionsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -22792,6 +23598,96 @@ func (r PauseRunResponse) ContentType() string {
 	return ""
 }
 
+type GetRunProgressResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunProgress
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRunProgressResponse) GetJSON200() *RunProgress {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetRunProgressResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunProgressResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunProgressResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunProgressResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunProgressResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ResumeRunResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -23320,6 +24216,96 @@ func (r GetSuggestionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetSuggestionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WhoAmIResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Identity
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r WhoAmIResponse) GetJSON200() *Identity {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r WhoAmIResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r WhoAmIResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WhoAmIResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WhoAmIResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WhoAmIResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -24522,6 +25508,19 @@ func (c *ClientWithResponses) SetPrivacyBudgetWithResponse(ctx context.Context, 
 	return ParseSetPrivacyBudgetResponse(rsp)
 }
 
+// ListPromotionsWithResponse Promotions without their plans, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /promotions (the `ListPromotions` operationId).
+func (c *ClientWithResponses) ListPromotionsWithResponse(ctx context.Context, params *ListPromotionsParams, reqEditors ...RequestEditorFn) (*ListPromotionsResponse, error) {
+	rsp, err := c.ListPromotions(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPromotionsResponse(rsp)
+}
+
 // GetPromotionWithResponse How a promotion stands
 //
 // Returns a wrapper object for the known response body format(s).
@@ -24674,6 +25673,19 @@ func (c *ClientWithResponses) RestoreRecoveryPointWithResponse(ctx context.Conte
 		return nil, err
 	}
 	return ParseRestoreRecoveryPointResponse(rsp)
+}
+
+// ListRegionsWithResponse Regions, their runtimes, the routes of the tenant's models, and how calls of the last hour were answered
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /regions (the `ListRegions` operationId).
+func (c *ClientWithResponses) ListRegionsWithResponse(ctx context.Context, params *ListRegionsParams, reqEditors ...RequestEditorFn) (*ListRegionsResponse, error) {
+	rsp, err := c.ListRegions(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRegionsResponse(rsp)
 }
 
 // GetRestoreWithResponse How a restore stands
@@ -24973,6 +25985,19 @@ func (c *ClientWithResponses) PauseRunWithResponse(ctx context.Context, id IDPat
 	return ParsePauseRunResponse(rsp)
 }
 
+// GetRunProgressWithResponse What the rounds of a run have received and cost, and who is waited for
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /train/runs/{id}/progress (the `GetRunProgress` operationId).
+func (c *ClientWithResponses) GetRunProgressWithResponse(ctx context.Context, id IDPath, params *GetRunProgressParams, reqEditors ...RequestEditorFn) (*GetRunProgressResponse, error) {
+	rsp, err := c.GetRunProgress(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunProgressResponse(rsp)
+}
+
 // ResumeRunWithBodyWithResponse Let a paused run go on
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -25075,6 +26100,19 @@ func (c *ClientWithResponses) GetSuggestionWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseGetSuggestionResponse(rsp)
+}
+
+// WhoAmIWithResponse Who the token says the caller is
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /whoami (the `WhoAmI` operationId).
+func (c *ClientWithResponses) WhoAmIWithResponse(ctx context.Context, params *WhoAmIParams, reqEditors ...RequestEditorFn) (*WhoAmIResponse, error) {
+	rsp, err := c.WhoAmI(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWhoAmIResponse(rsp)
 }
 
 // ParseListAccessRequestsResponse parses an HTTP response from a ListAccessRequestsWithResponse call
@@ -30464,6 +31502,81 @@ func ParseSetPrivacyBudgetResponse(rsp *http.Response) (*SetPrivacyBudgetRespons
 	return response, nil
 }
 
+// ParseListPromotionsResponse parses an HTTP response from a ListPromotionsWithResponse call
+func ParseListPromotionsResponse(rsp *http.Response) (*ListPromotionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPromotionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ActionPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetPromotionResponse parses an HTTP response from a GetPromotionWithResponse call
 func ParseGetPromotionResponse(rsp *http.Response) (*GetPromotionResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -31138,6 +32251,81 @@ func ParseRestoreRecoveryPointResponse(rsp *http.Response) (*RestoreRecoveryPoin
 			return nil, err
 		}
 		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListRegionsResponse parses an HTTP response from a ListRegionsWithResponse call
+func ParseListRegionsResponse(rsp *http.Response) (*ListRegionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRegionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RegionMap
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
@@ -32466,6 +33654,81 @@ func ParsePauseRunResponse(rsp *http.Response) (*PauseRunResponse, error) {
 	return response, nil
 }
 
+// ParseGetRunProgressResponse parses an HTTP response from a GetRunProgressWithResponse call
+func ParseGetRunProgressResponse(rsp *http.Response) (*GetRunProgressResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunProgressResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunProgress
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseResumeRunResponse parses an HTTP response from a ResumeRunWithResponse call
 func ParseResumeRunResponse(rsp *http.Response) (*ResumeRunResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -32866,6 +34129,81 @@ func ParseGetSuggestionResponse(rsp *http.Response) (*GetSuggestionResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Action
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseWhoAmIResponse parses an HTTP response from a WhoAmIWithResponse call
+func ParseWhoAmIResponse(rsp *http.Response) (*WhoAmIResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WhoAmIResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Identity
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}

@@ -20,6 +20,7 @@ type Action struct {
 	Environment string          `json:"environment"`
 	Plan        artifact.Digest `json:"plan"`               // the plan that apply will run, byte for byte
 	Risk        int             `json:"risk"`               // 0..100
+	Reasons     []string        `json:"reasons,omitempty"`  // what the risk comes from, the largest part first
 	Loosens     bool            `json:"loosens,omitempty"`  // takes protection away, or cannot be told not to
 	Rollback    bool            `json:"rollback,omitempty"` // back to what served here before
 }

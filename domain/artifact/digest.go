@@ -120,6 +120,7 @@ const (
 	PredicateSnapshot      = predicates + "snapshot/v1"
 	PredicateApproval      = predicates + "approval/v1"
 	PredicateDelegation    = predicates + "delegation/v1"
+	PredicateEnrolment     = predicates + "enrolment/v1"
 	PredicateSubmission    = predicates + "submission/v1"
 	PredicateReplication   = predicates + "replication/v1"
 	PredicateRecoveryPoint = predicates + "recovery-point/v1"

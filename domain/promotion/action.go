@@ -18,6 +18,7 @@ func (p Plan) Action(id string, digest artifact.Digest) approval.Action {
 		Environment: p.Environment,
 		Plan:        digest,
 		Risk:        p.Risk.Score,
+		Reasons:     p.Risk.reasons(2),
 		Loosens:     p.Risk.Loosens,
 		Rollback:    p.Rollback,
 	}

@@ -1,5 +1,10 @@
 package promotion
 
+import (
+	"fmt"
+	"slices"
+)
+
 // A Contribution is what one factor adds to a risk: how much lower the score
 // would be without it.
 type Contribution struct {
@@ -35,6 +40,46 @@ func (r Risk) Contributions() []Contribution {
 		{"uncertainty", r.Uncertain, without(func(g *Factors) { g.Uncertain = 0 })},
 		{"loosens", loosens, without(func(g *Factors) { g.Loosens = false })},
 		{"floor", 10 * r.Floor, max(0, r.Score-whole)},
+	}
+}
+
+// reasons says what the risk comes from: the factors that add most, the largest
+// first, and none that adds nothing.
+func (r Risk) reasons(most int) []string {
+	parts := r.Contributions()
+	slices.SortStableFunc(parts, func(a, b Contribution) int { return b.Points - a.Points })
+	var out []string
+	for _, c := range parts {
+		if c.Points > 0 && len(out) < most {
+			out = append(out, fmt.Sprintf("%s (%d)", c.words(r), c.Points))
+		}
+	}
+	return out
+}
+
+// words name a factor to whoever decides.
+func (c Contribution) words(r Risk) string {
+	share := fmt.Sprintf("%d.%d %%", c.Mille/10, c.Mille%10)
+	switch c.Factor {
+	case "environment":
+		if r.Environ == 1000 {
+			return "it is production"
+		}
+		return "where it changes"
+	case "reach":
+		return "it reaches " + share + " of the calls"
+	case "reversal":
+		return "taking it back is hard"
+	case "class":
+		return "what kind of thing changes"
+	case "privacy":
+		return "it spends " + share + " of the privacy budget that is left"
+	case "uncertainty":
+		return "little is known of what is deployed"
+	case "loosens":
+		return "it takes protection away"
+	default:
+		return fmt.Sprintf("the floor of %d for changes like it", c.Mille/10)
 	}
 }
 

@@ -64,6 +64,14 @@ type Settings struct {
 	WitnessURL     string  `env:"FABRIC_WITNESS_URL" doc:"regions that keep each other's checkpoints of the audit log, as region=URL separated by commas; without it a region compares with its own past only"`
 	Issuer         string  `env:"FABRIC_ISSUER" envDefault:"https://dev.invalid/fabric" doc:"issuer of the callers' tokens"`
 	JWKS           string  `env:"FABRIC_JWKS" doc:"file or https URL of the issuer's public keys; without it the development issuer in the state directory"`
+	ConsoleURL     string  `env:"FABRIC_CONSOLE_URL" doc:"address that browsers reach the console by, as https://host; sign-in comes back to it; without it http://FABRIC_HOST:FABRIC_PORT_BASE"`
+	OIDCIssuer     string  `env:"FABRIC_OIDC_ISSUER" doc:"OpenID provider where people sign in to the console; its access tokens must be such as FABRIC_JWKS and FABRIC_ISSUER accept; without it, in simulation on a loopback address, the development provider"`
+	OIDCClientID   string  `env:"FABRIC_OIDC_CLIENT_ID" envDefault:"fabric-console" doc:"the console's client id at FABRIC_OIDC_ISSUER"`
+	OIDCSecret     Secret  `env:"FABRIC_OIDC_CLIENT_SECRET" doc:"the console's client secret at FABRIC_OIDC_ISSUER; without it the console is a public client, with PKCE alone"`
+	OIDCScopes     string  `env:"FABRIC_OIDC_SCOPES" envDefault:"openid,profile" doc:"scopes that the console asks for, separated by commas"`
+	OIDCAudience   string  `env:"FABRIC_OIDC_AUDIENCE" doc:"audience that the console asks FABRIC_OIDC_ISSUER to make its access tokens for, where the provider wants to be told"`
+	SessionKey     Secret  `env:"FABRIC_SESSION_KEY" doc:"32 bytes or more that the console's sessions are sealed with, the same for every replica; without it a generated key in the state directory"`
+	TemporalUI     string  `env:"FABRIC_TEMPORAL_UI_URL" doc:"address of the Temporal Web UI that the console's pages link to; without it they link to none"`
 	NotifyURL      string  `env:"FABRIC_NOTIFY_URL" doc:"webhook that is told of an open approval; without it the log alone"`
 	NotifySecret   Secret  `env:"FABRIC_NOTIFY_SECRET" doc:"32 bytes or more that sign notices and the links in them; without it neither is signed and there are no links"`
 	NotifyLink     string  `env:"FABRIC_NOTIFY_LINK" doc:"base URL that links in notices lead to; without it FABRIC_API_URL"`

@@ -138,9 +138,21 @@ func (p Plan) Backends() []supervise.Spec {
 // API is the gateway and the services. It brings the database's schema up to
 // date, so it starts before whatever reads it.
 func (p Plan) API() supervise.Spec {
-	api := p.fabric("api", "api")
+	ui := p.Config.TemporalUI
+	if ui == "" && !p.Config.Set("TEMPORAL_ADDRESS") {
+		ui = p.TemporalUI()
+	}
+	api := p.fabric("api", "api",
+		"FABRIC_CONSOLE_URL="+p.Config.ConsoleURL, "FABRIC_TEMPORAL_UI_URL="+ui, "FABRIC_SESSION_KEY="+p.Config.SessionKey.Reveal(),
+		"FABRIC_OIDC_ISSUER="+p.Config.OIDCIssuer, "FABRIC_OIDC_CLIENT_ID="+p.Config.OIDCClientID, "FABRIC_OIDC_CLIENT_SECRET="+p.Config.OIDCSecret.Reveal(),
+		"FABRIC_OIDC_SCOPES="+p.Config.OIDCScopes, "FABRIC_OIDC_AUDIENCE="+p.Config.OIDCAudience)
 	api.Ready = answers(p.Gateway() + "/health")
 	return api
+}
+
+// Console returns the address of the console.
+func (p Plan) Console() string {
+	return strings.TrimRight(or(p.Config.ConsoleURL, p.Gateway()), "/") + "/console/"
 }
 
 // Workers is one process for the control plane and one a region.

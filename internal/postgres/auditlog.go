@@ -26,13 +26,31 @@ func (a AuditLog) Leaves(ctx context.Context, from int64, limit int) ([]api.Audi
 	if err != nil {
 		return nil, fault(err)
 	}
-	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (api.AuditEntry, error) {
-		var e api.AuditEntry
-		err := row.Scan(&e.Index, &e.Tenant, &e.Leaf)
-		hash := audit.LeafHash(e.Leaf)
-		e.Hash = hash.Digest()
-		return e, err
-	})
+	entries, err := pgx.CollectRows(rows, scanLeaf)
+	return entries, fault(err)
+}
+
+func scanLeaf(row pgx.CollectableRow) (api.AuditEntry, error) {
+	var e api.AuditEntry
+	err := row.Scan(&e.Index, &e.Tenant, &e.Leaf)
+	hash := audit.LeafHash(e.Leaf)
+	e.Hash = hash.Digest()
+	return e, err
+}
+
+// Search returns leaves of a tenant that hold a text where people look for one:
+// not in their salt.
+func (a AuditLog) Search(ctx context.Context, tenant, text string, from int64, limit int) ([]api.AuditEntry, error) {
+	rows, err := a.db.system.Query(ctx, `
+		select idx, tenant, body from fabric.audit_leaf
+		cross join lateral (select convert_from(body, 'UTF8')::jsonb as leaf) l
+		where tenant = $1 and idx >= $2 and strpos(lower(concat_ws(' ', leaf ->> 'kind', leaf ->> 'subject', leaf ->> 'actor', leaf ->> 'digest',
+			leaf ->> 'statement', leaf ->> 'traceId')), lower($3)) > 0
+		order by idx limit $4`, tenant, from, clean(text), limit)
+	if err != nil {
+		return nil, fault(err)
+	}
+	entries, err := pgx.CollectRows(rows, scanLeaf)
 	return entries, fault(err)
 }
 

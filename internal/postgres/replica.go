@@ -150,3 +150,17 @@ func (r *replicas) elsewhere(err error) bool {
 	}
 	return errors.Is(err, api.ErrUnavailable)
 }
+
+// ReplicaLag returns, for each replica, how old its answers may be: up to the
+// window it is asked, beyond it the primary is. Below zero for one that is away
+// or is no replica.
+func (db *DB) ReplicaLag() []time.Duration {
+	lag := make([]time.Duration, len(db.replicas.pools))
+	now := time.Since(db.replicas.start)
+	for i := range lag {
+		if lag[i] = -1; db.replicas.bound[i].Load() >= 0 {
+			lag[i] = now - time.Duration(db.replicas.bound[i].Load())
+		}
+	}
+	return lag
+}

@@ -67,14 +67,14 @@ func TestReplicaReads(t *testing.T) {
 	t.Cleanup(db.Close)
 	onReplica := func() bool { return db.replicas.fresh(ctx) != nil }
 	runs := func() int {
-		found, err := db.Runs().Runs(ctx, caller("t1"), api.Page{Limit: 100})
+		found, err := db.Runs().Runs(ctx, caller("t1"), api.RunFilter{}, api.Page{Limit: 100})
 		require.NoError(t, err)
 		return len(found)
 	}
 	require.Eventually(t, onReplica, 10*time.Second, 5*time.Millisecond, "a replica that has caught up is used")
 	startRun(t, db, "t1", "run-1")
 	require.Eventually(t, func() bool { return onReplica() && runs() == 1 }, 10*time.Second, 5*time.Millisecond)
-	found, err := db.Runs().Runs(ctx, caller("t2"), api.Page{Limit: 100})
+	found, err := db.Runs().Runs(ctx, caller("t2"), api.RunFilter{}, api.Page{Limit: 100})
 	require.NoError(t, err)
 	require.Empty(t, found, "row-level security holds on the replica")
 

@@ -17,12 +17,12 @@ type Runs struct{ db *DB }
 func (db *DB) Runs() Runs { return Runs{db} }
 
 const selectRun = `select id, tenant, model, tenants, params, requester, status, cause, metrics, coalesce(weights ->> 'digest', ''), version,
-	created_at, ended_at, simulated, trace_id, paused and ended_at is null from fabric.run where `
+	created_at, ended_at, simulated, trace_id, paused and ended_at is null, rounds from fabric.run where `
 
 func scanRun(row pgx.CollectableRow) (api.Run, error) {
 	var r api.Run
 	err := row.Scan(&r.ID, &r.Tenant, &r.ModelID, &r.Tenants, &r.Params, &r.Requester, &r.Status, &r.Cause, &r.Metrics, &r.Weights, &r.Version,
-		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID, &r.Paused)
+		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID, &r.Paused, &r.Done)
 	return r, err
 }
 
@@ -51,9 +51,10 @@ func (p Runs) StartRun(ctx context.Context, cmd api.Command, run api.Run, start 
 }
 
 // Runs returns runs without rounds, newest first.
-func (p Runs) Runs(ctx context.Context, caller api.Caller, page api.Page) ([]api.Run, error) {
+func (p Runs) Runs(ctx context.Context, caller api.Caller, filter api.RunFilter, page api.Page) ([]api.Run, error) {
 	return readTenant(ctx, p.db, caller.Tenant, scanRun,
-		selectRun+`tenant = $1 and ($2 = '' or id::text collate "C" < $2) order by id collate "C" desc limit $3`, caller.Tenant, page.After, page.Limit)
+		selectRun+`tenant = $1 and ($2 = '' or id::text collate "C" < $2) and ($4 = '' or status = $4) and ($5 = '' or model = $5)
+			order by id collate "C" desc limit $3`, caller.Tenant, page.After, page.Limit, filter.Status, filter.Model)
 }
 
 // Run returns a run with its rounds, those that are open with what was counted

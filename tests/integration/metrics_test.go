@@ -187,7 +187,8 @@ func libraries(t *testing.T, s series) {
 		}
 		s.add(family.GetName(), kind, labels)
 	}
-	s.add("up", "Gauge", nil) // made by Prometheus for each target
+	s.add("up", "Gauge", []string{"region"}) // made by Prometheus for each target, labelled by infra/prometheus/prometheus.yml
+	s.add("ALERTS", "Gauge", []string{"alertname", "alertstate"})
 }
 
 // A query is an expression and where it stands.
@@ -257,8 +258,8 @@ func grouped(expr string) []string {
 
 // language is what a query may hold beside names of metrics.
 var language = []string{
-	"sum", "max", "min", "rate", "increase", "histogram_quantile", "vector",
-	"by", "on", "group_left", "and", "or", "unless",
+	"sum", "max", "min", "count", "rate", "increase", "delta", "changes", "absent", "time", "histogram_quantile", "vector",
+	"by", "on", "group_left", "and", "or", "unless", "bool",
 }
 
 // names returns the names of metrics in an expression with the labels that
@@ -324,7 +325,7 @@ func TestNamesAreFoundInAQuery(t *testing.T) {
 func TestRunbooksOfAlertsExist(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(root, "infra/prometheus/rules.yml"))
 	require.NoError(t, err)
-	found := regexp.MustCompile(`runbook: (\S+)`).FindAllStringSubmatch(string(content), -1)
+	found := regexp.MustCompile(`runbook_url: https://github.com/atom-fabric/fabric/blob/main/(\S+)`).FindAllStringSubmatch(string(content), -1)
 	require.NotEmpty(t, found)
 	for _, m := range found {
 		require.FileExists(t, filepath.Join(root, m[1]))

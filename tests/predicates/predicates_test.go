@@ -55,6 +55,7 @@ var predicates = map[string]reflect.Type{
 	}](),
 	artifact.PredicateApproval:      reflect.TypeFor[approval.Predicate](),
 	artifact.PredicateDelegation:    reflect.TypeFor[approval.Delegation](),
+	artifact.PredicateEnrolment:     reflect.TypeFor[approval.Enrolment](),
 	artifact.PredicateAlias:         reflect.TypeFor[modelpack.Move](),
 	artifact.PredicateReplication:   reflect.TypeFor[activities.ReplicaStatement](),
 	artifact.PredicateRecoveryPoint: reflect.TypeFor[recovery.Statement](),
