@@ -87,12 +87,15 @@ func (d *Demo) as(tenant, name string, roles ...string) (person, error) {
 	return person{name, token, client}, err
 }
 
+// A step is what is shown, and what shows it.
+type step struct {
+	title string
+	do    func(context.Context) error
+}
+
 // Run walks every step.
 func (d *Demo) Run(ctx context.Context) error {
-	for _, s := range []struct {
-		title string
-		do    func(context.Context) error
-	}{
+	return d.walk(ctx, []step{
 		{"five hospitals register a feature each and consent to its use", d.consent},
 		{"a round that names a feature without consent does not start", d.refusal},
 		{"the sites train; no row leaves them", d.train},
@@ -104,7 +107,12 @@ func (d *Demo) Run(ctx context.Context) error {
 		{"a new routing policy is signed, approved and rolled out region by region", d.policy},
 		{"the scorecard, and one suggestion for the next run", d.tune},
 		{"an auditor walks from an answer back to the hospitals", d.trace},
-	} {
+	})
+}
+
+// walk takes the steps in turn; the first that does not hold is the last.
+func (d *Demo) walk(ctx context.Context, steps []step) error {
+	for _, s := range steps {
 		d.step++
 		fmt.Fprintf(d.Out, "\n%2d. %s\n", d.step, s.title)
 		began := time.Now()
