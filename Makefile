@@ -13,7 +13,7 @@ SOFTHSM ?= /usr/lib/softhsm/libsofthsm2.so
 unless   = $(if $(filter $(1),$(WITHOUT)),$(3),$(2))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up onnx test unit race lint workflowcheck generate conformance chaos bench bench-router faults-router soak-router reports clean
+.PHONY: help setup build demo demo-governance up onnx test unit race lint workflowcheck generate conformance e2e-console fuzz chaos bench bench-router faults-router soak-router docs operations operations-rules chart images backup runbooks reports clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -49,6 +49,9 @@ $(BIN)/registry: tools/distribution/go.mod tools/distribution/go.sum
 
 demo: setup build ## train, approve, promote, route and trace on real data, with evidence for each step
 	$(BIN)/fabric demo
+
+demo-governance: setup build ## a region drifts and is closed by a signed policy; a canary that regresses goes back by itself
+	$(BIN)/fabric demo --governance
 
 up: setup build ## start the whole system on loopback until Ctrl-C
 	$(BIN)/fabric up
@@ -89,6 +92,24 @@ $(BIN)/onnx/node_modules: tests/onnx/package.json
 onnx: $(BIN)/onnx/node_modules ## our runtime and ONNX Runtime serve the same signed model in two regions, and agree
 	ONNX_MODULES=$(abspath $(BIN)/onnx) $(GO) test -tags conformance -count=1 -v ./tests/onnx/...
 
+docs: build $(BIN)/versitygw $(BIN)/registry $(BIN)/transit ## run what the pages about servers of your own say, each with a system of its own
+	$(GO) test -tags docs -count=1 -timeout 30m -v -run 'TestOwnServers' ./tests/docs
+
+# playwright-core brings no browser, and none is fetched: Debian's Chromium is asked.
+$(BIN)/console/node_modules: tests/console/package.json
+	mkdir -p $(BIN)/console && cp $< $(BIN)/console/ && PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm install --prefix $(BIN)/console --ignore-scripts --no-audit --no-fund && touch $@
+
+e2e-console: build $(BIN)/cosign $(BIN)/console/node_modules ## people decide in the console, in Chromium, on the whole system; pictures in docs/console
+	@sh infra/setup/debian.sh console
+	CONSOLE_MODULES=$(abspath $(BIN)/console) CONSOLE_SHOTS=$(abspath docs/console) $(GO) test -tags browser -count=1 -timeout 20m -v ./tests/console/...
+
+FUZZ      ?= 20000
+FUZZ_SEED ?= $(shell date +%s)
+fuzz: ## FUZZ generated requests to each operation of the API, from FUZZ_SEED on; what is done stays done: reports/fuzz.md
+	@echo "seed $(FUZZ_SEED)"
+	FABRIC_FUZZ=$(FUZZ) FABRIC_FUZZ_SEED=$(FUZZ_SEED) FABRIC_FUZZ_DIR=$(abspath .fabric/fuzz) $(GO) test -count=1 -timeout 24h -parallel 4 -run '$(or $(RUN),TestFuzz)' ./tests/fuzz
+	FABRIC_FUZZ_REPORT=$(abspath .fabric/fuzz) $(GO) test -count=1 -run TestReport ./tests/fuzz
+
 chaos: build ## kill each process in the middle of a round, at every stage, and compare the model's digest
 	$(GO) test -tags chaos -count=1 -timeout 120m -parallel 4 -v ./tests/chaos/...
 
@@ -106,6 +127,27 @@ faults-router: ## break upstreams in every way behind the router, nginx and HAPr
 
 soak-router: ## ten minutes of load and faults: reports/bench/router_soak.md
 	$(GO) test -tags bench -count=1 -timeout 20m -run TestSoak -v ./tests/load
+
+# What operators are given. None of these is part of make test: each takes minutes.
+operations: operations-rules chart images backup runbooks ## everything below, one after the other
+
+operations-rules: ## promtool and amtool check the alerts, their unit tests and the configurations
+	@sh infra/setup/debian.sh operations
+	$(GO) test -tags operations -count=1 -run 'TestRules$$' -v ./tests/operations
+
+chart: ## lint and render the Helm chart, and read it with Kubernetes' types
+	$(GO) -C tools/chart test -count=1 -v ./...
+
+images: ## build the container images without a registry, and start them
+	@sh infra/setup/debian.sh images
+	$(GO) test -tags operations -count=1 -timeout 30m -run 'TestImages$$' -v ./tests/operations
+
+backup: build ## back up a running system, destroy it, restore it and compare, by the commands of docs/operations
+	$(GO) test -tags operations -count=1 -timeout 30m -run 'TestBackupDestroyRestore$$' -v ./tests/operations
+
+runbooks: build ## cause the condition of each runbook under real Prometheus and Alertmanager, and follow the page
+	@sh infra/setup/debian.sh operations
+	$(GO) test -tags operations -count=1 -timeout 60m -run 'TestRunbooks$$' -v ./tests/operations
 
 reports: build ## run the tests and the system, and write reports/
 	mkdir -p .fabric

@@ -18,6 +18,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/internal/config"
+
+	// A container image holds nothing but the program.
+	_ "time/tzdata"
+
+	_ "golang.org/x/crypto/x509roots/fallback"
 )
 
 // Set by the build.

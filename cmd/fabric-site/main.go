@@ -17,6 +17,11 @@ import (
 
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/site/agent"
+
+	// A container image holds nothing but the program.
+	_ "time/tzdata"
+
+	_ "golang.org/x/crypto/x509roots/fallback"
 )
 
 // Set by the build.

@@ -77,7 +77,11 @@ func (a *app) serveAPI(ctx context.Context) error {
 		return err
 	}
 	defer temporal.Close()
-	options, wired, err := a.wireAPI(ctx, c, db, temporal, t)
+	own, err := issuer.Open(absolute(c.StateDir, "issuer"), issuerName(c))
+	if err != nil {
+		return err
+	}
+	options, wired, err := a.wireAPI(ctx, c, db, temporal, own, t)
 	if err != nil {
 		return err
 	}
@@ -93,6 +97,11 @@ func (a *app) serveAPI(ctx context.Context) error {
 		server, err := api.NewService(p.name, options, wired)
 		if err != nil {
 			return err
+		}
+		if p.name == api.ServiceGateway {
+			if err := a.mountConsole(c, server, own, t); err != nil {
+				return err
+			}
 		}
 		address := net.JoinHostPort(c.Host, strconv.Itoa(c.PortBase+p.off))
 		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
@@ -116,7 +125,7 @@ func (a *app) serveAPI(ctx context.Context) error {
 }
 
 // wireAPI gives the services their options and ports.
-func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, temporal client.Client, t *telemetry.Telemetry) (api.Options, api.Ports, error) {
+func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, temporal client.Client, own *issuer.Issuer, t *telemetry.Telemetry) (api.Options, api.Ports, error) {
 	fail := func(err error) (api.Options, api.Ports, error) { return api.Options{}, api.Ports{}, err }
 	blobs, err := a.openBlobs(ctx, c)
 	if err != nil {
@@ -142,10 +151,6 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 	enrolment, err := api.NewEnrolment(c.FederationTok.Reveal())
 	if err != nil {
 		return fail(usage(err))
-	}
-	own, err := issuer.Open(absolute(c.StateDir, "issuer"), issuerName(c))
-	if err != nil {
-		return fail(err)
 	}
 	callers, err := a.callerTokens(ctx, c, own)
 	if err != nil {

@@ -2,10 +2,12 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -20,37 +22,24 @@ import (
 func newApprovals(a *app) *cobra.Command {
 	var state string
 	var mine bool
+	var watching []*bool // of the command and of its subcommand list
 	list := func(c *caller, cmd *cobra.Command, _ []string) error {
-		page, err := v1.Fetch[v1.BallotPage](c.ListApprovals(cmd.Context(), &v1.ListApprovalsParams{Tenant: c.tenant, State: v1.ListApprovalsParamsState(state), Mine: mine}))
-		if err != nil {
-			return err
-		}
-		return c.print(page, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "ACTION\tWHAT\tENVIRONMENT\tRISK\tVOTES\tSTATE\tREQUESTER\tEXPIRES\tYOU")
-			for _, b := range page.Items {
-				you := cmp.Or(b.You.Because, "may decide")
-				if b.You.OnBehalfOf != "" {
-					you = "may decide for " + b.You.OnBehalfOf
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d of %d\t%s\t%s\t%s\t%s\n", b.ID, b.Summary, b.Environment, b.Risk, b.Need-b.Missing, b.Need, b.Outcome, b.Requester, b.ExpiresAt.Format(time.RFC3339), you)
-			}
+		watch := slices.ContainsFunc(watching, func(w *bool) bool { return *w })
+		return c.see(cmd.Context(), watch, func(ctx context.Context) (sight, error) {
+			page, err := v1.Fetch[v1.BallotPage](c.ListApprovals(ctx, &v1.ListApprovalsParams{Tenant: c.tenant, State: v1.ListApprovalsParamsState(state), Mine: mine}))
+			return sight{value: page, rows: func(w *tabwriter.Writer) { inboxRows(w, page.Items) }}, err
 		})
 	}
 	flags := func(cmd *cobra.Command) *cobra.Command {
 		cmd.Flags().StringVar(&state, "state", "pending", "pending, approved, rejected, expired, returned, revoked, lapsed, or empty for all")
 		cmd.Flags().BoolVar(&mine, "mine", false, "only what waits for you")
+		watching = append(watching, a.watchable(cmd, "Ctrl-C"))
 		return cmd
 	}
 	cmd := flags(a.command("approvals", "The inbox: what waits for a decision, newest first", cobra.NoArgs, list))
 	cmd.AddCommand(
 		flags(a.command("list", "The inbox: what waits for a decision, newest first", cobra.NoArgs, list)),
-		a.command("show ACTION", "Show a ballot with every vote", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-			b, err := v1.Fetch[v1.Ballot](c.GetApproval(cmd.Context(), args[0], &v1.GetApprovalParams{Tenant: c.tenant}))
-			if err != nil {
-				return err
-			}
-			return c.printBallot(b)
-		}),
+		newApprovalShow(a),
 		newDecision(a, "approve ACTION", "Sign that it may be done, and cast the vote", approval.Approve, nil),
 		newDecision(a, "reject ACTION", "Sign that it must not be done, with the reason", approval.Reject, nil),
 		newDecision(a, "request-changes ACTION", "Return it to its requester, with the reason; a new plan gets a new ballot", approval.RequestChanges, nil),
@@ -87,39 +76,64 @@ func newDecision(a *app, use, short, decision string, of func(string) string) *c
 	return cmd
 }
 
-func (c *caller) printBallot(b v1.Ballot) error {
-	return c.print(b, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "%s: %s\nwhat\t%s\nplan\t%s\nrisk\t%d of 100\nneeds\t%d of roles %v, %d missing\nrequested by\t%s\n", b.ID, b.Outcome, b.Summary, b.PlanDigest, b.Risk, b.Need, b.Roles, b.Missing, b.Requester)
-		at := func(what string, t time.Time) {
-			if !t.IsZero() {
-				fmt.Fprintf(w, "%s\t%s\n", what, t.Format(time.RFC3339))
-			}
+func inboxRows(w *tabwriter.Writer, items []v1.Ballot) {
+	fmt.Fprintln(w, "ACTION\tWHAT\tENVIRONMENT\tRISK\tVOTES\tSTATE\tREQUESTER\tEXPIRES\tYOU")
+	for _, b := range items {
+		you := cmp.Or(b.You.Because, "may decide")
+		if b.You.OnBehalfOf != "" {
+			you = "may decide for " + b.You.OnBehalfOf
 		}
-		at("decide by", b.ExpiresAt)
-		at("others are asked", b.EscalatesAt)
-		at("begins from", b.ExecuteFrom)
-		at("begins until", b.ExecuteBy)
-		at("begun", b.BegunAt)
-		for _, e := range b.Evidence {
-			fmt.Fprintf(w, "%s\t%s\n", e.Name, e.Digest)
-		}
-		if b.Glass {
-			fmt.Fprintf(w, "glass\tbroken; its review is %s\n", approval.ReviewID(b.ID))
-		}
-		if len(b.Votes)+len(b.Refused)+len(b.Withdrawn) > 0 {
-			fmt.Fprintln(w, "\nAPPROVER\tROLE\tVOTE\tCOUNTS\tAT")
-		}
-		for _, v := range append(append(b.Votes, b.Withdrawn...), b.Refused...) {
-			counts, who := "yes", v.Approver
-			if v.OnBehalfOf != "" {
-				who += " for " + v.OnBehalfOf
-			}
-			if v.Refused != "" {
-				counts = "no: " + v.Refused
-			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", who, v.Role, v.Decision, counts, v.At.Format(time.RFC3339))
-		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%d of %d\t%s\t%s\t%s\t%s\n", b.ID, b.Summary, b.Environment, b.Risk, b.Need-b.Missing, b.Need, b.Outcome, b.Requester, b.ExpiresAt.Format(time.RFC3339), you)
+	}
+}
+
+func newApprovalShow(a *app) *cobra.Command {
+	var watch *bool
+	cmd := a.command("show ACTION", "Show a ballot with every vote", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
+			b, err := v1.Fetch[v1.Ballot](c.GetApproval(ctx, args[0], &v1.GetApprovalParams{Tenant: c.tenant}))
+			return sight{b, func(w *tabwriter.Writer) { ballotRows(w, b) }, b.Outcome != "pending", outcome("the ballot of "+b.ID, string(b.Outcome), "")}, err
+		})
 	})
+	watch = a.watchable(cmd, "it is decided; all but an approval ends with status 1")
+	return cmd
+}
+
+func (c *caller) printBallot(b v1.Ballot) error {
+	return c.print(b, func(w *tabwriter.Writer) { ballotRows(w, b) })
+}
+
+func ballotRows(w *tabwriter.Writer, b v1.Ballot) {
+	fmt.Fprintf(w, "%s: %s\nwhat\t%s\nplan\t%s\nrisk\t%d of 100\nneeds\t%d of roles %v, %d missing\nrequested by\t%s\n", b.ID, b.Outcome, b.Summary, b.PlanDigest, b.Risk, b.Need, b.Roles, b.Missing, b.Requester)
+	at := func(what string, t time.Time) {
+		if !t.IsZero() {
+			fmt.Fprintf(w, "%s\t%s\n", what, t.Format(time.RFC3339))
+		}
+	}
+	at("decide by", b.ExpiresAt)
+	at("others are asked", b.EscalatesAt)
+	at("begins from", b.ExecuteFrom)
+	at("begins until", b.ExecuteBy)
+	at("begun", b.BegunAt)
+	for _, e := range b.Evidence {
+		fmt.Fprintf(w, "%s\t%s\n", e.Name, e.Digest)
+	}
+	if b.Glass {
+		fmt.Fprintf(w, "glass\tbroken; its review is %s\n", approval.ReviewID(b.ID))
+	}
+	if len(b.Votes)+len(b.Refused)+len(b.Withdrawn) > 0 {
+		fmt.Fprintln(w, "\nAPPROVER\tROLE\tVOTE\tCOUNTS\tAT")
+	}
+	for _, v := range append(append(b.Votes, b.Withdrawn...), b.Refused...) {
+		counts, who := "yes", v.Approver
+		if v.OnBehalfOf != "" {
+			who += " for " + v.OnBehalfOf
+		}
+		if v.Refused != "" {
+			counts = "no: " + v.Refused
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", who, v.Role, v.Decision, counts, v.At.Format(time.RFC3339))
+	}
 }
 
 // A proxy is what a delegation says.
@@ -179,7 +193,7 @@ func newDelegations(a *app) *cobra.Command {
 
 func newUndelegate(a *app) *cobra.Command {
 	var reason string
-	cmd := a.command("undelegate ID", "End a delegation, as an administrator", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	cmd := a.command("undelegate DELEGATION", "End a delegation, as an administrator", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		got, err := v1.Fetch[v1.Delegation](c.RevokeDelegation(cmd.Context(), args[0], &v1.RevokeDelegationParams{Tenant: c.tenant}, v1.DelegationRevocation{Reason: reason}))
 		if err != nil {
 			return err

@@ -201,7 +201,7 @@ func newApprover(a *app) *cobra.Command {
 		return c.print(got, func(w *tabwriter.Writer) { approvers(w, got.Items...) })
 	})
 	var reason string
-	revoke := a.command("revoke NAME", "Revoke a registration: later votes are refused, and ballots that wait lose its vote", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	revoke := a.command("revoke APPROVER", "Revoke a registration: later votes are refused, and ballots that wait lose its vote", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		got, err := v1.Fetch[v1.Approver](c.RevokeApprover(cmd.Context(), args[0], &v1.RevokeApproverParams{Tenant: c.tenant}, v1.ReasonRequest{Reason: reason}))
 		if err != nil {
 			return err

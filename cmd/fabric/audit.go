@@ -91,7 +91,7 @@ leaf's exact bytes to NAME.leaf. fabric audit verify NAME.tlog-proof --leaf NAME
 		case errors.Is(err, audit.ErrRange), errors.Is(err, fs.ErrNotExist):
 			return &exitError{exitNotFound, err}
 		case err != nil:
-			return refine(err)
+			return a.refine(cmd, args, err)
 		}
 		if out != "" {
 			if err := errors.Join(os.WriteFile(out+".leaf", body, 0o600), os.WriteFile(out+".tlog-proof", []byte(proof.Text()), 0o644)); err != nil {
@@ -155,8 +155,7 @@ The key goes to the file --out (for FABRIC_LOG_KEY_PATH), the verifier key besid
 			case err != nil:
 				return usage(err)
 			}
-			_, err = fmt.Fprintln(a.Out, key)
-			return err
+			return a.printText(map[string]string{"verifier": fmt.Sprint(key)}, "%s\n", key)
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "log.key", "file of the key")
@@ -176,8 +175,7 @@ func newAuditKey(a *app) *cobra.Command {
 			if log == nil {
 				return usage(errNoVerifier)
 			}
-			_, err = fmt.Fprintln(a.Out, log)
-			return err
+			return a.printText(map[string]string{"verifier": fmt.Sprint(log)}, "%s\n", log)
 		},
 	}
 }

@@ -32,7 +32,7 @@ type auditVerify struct {
 func newAuditVerify(a *app) *cobra.Command {
 	var o auditVerify
 	cmd := &cobra.Command{
-		Use:   "verify [EXPORT-FOLDER | PROOF-FILE]",
+		Use:   "verify [EXPORT-FOLDER|PROOF-FILE]",
 		Short: "Check the running log, an export of it, or the proof of one leaf",
 		Long: `Without an argument: reads every leaf of the running log, rebuilds the tree, compares it with the signed
 checkpoint, and holds what the regions keep (FABRIC_WITNESS_URL) against it. With a folder or a .tlog-proof
@@ -47,7 +47,7 @@ file: offline. What to do when it fails: docs/operations/audit-log.md.`,
 			case o.database:
 				return a.verifyDatabase(cmd.Context(), log, o)
 			case len(args) == 0:
-				return refine(a.verifyRunning(cmd.Context(), log, o))
+				return a.refine(cmd, args, a.verifyRunning(cmd.Context(), log, o))
 			}
 			info, err := os.Stat(args[0])
 			switch {

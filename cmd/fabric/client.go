@@ -3,12 +3,10 @@ package main
 import (
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +36,7 @@ func (a *app) command(use, short string, args cobra.PositionalArgs, do func(c *c
 			if tenant != "" {
 				c.tenant = tenant
 			}
-			return refine(do(c, cmd, args))
+			return a.refine(cmd, args, do(c, cmd, args))
 		},
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant to act for (default: FABRIC_TENANT; a token decides it by itself)")
@@ -82,22 +80,6 @@ func tenantOf(token string) string {
 	return claims.Tenant
 }
 
-// refine gives a problem document its exit status, and says what to do where
-// the API cannot know it.
-func refine(err error) error {
-	var p *v1.ProblemError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &p):
-		return &exitError{problemStatus(p.Status), err}
-	case strings.Contains(err.Error(), "connection refused"):
-		return &exitError{exitUnavailable, fmt.Errorf("%w; is the fabric running? start it with: fabric up", err)}
-	default:
-		return err
-	}
-}
-
 func problemStatus(status int) int {
 	switch status {
 	case http.StatusNotFound:
@@ -110,22 +92,6 @@ func problemStatus(status int) int {
 		return exitUnavailable
 	default:
 		return exitFailure
-	}
-}
-
-// print writes v as JSON, or as the table that rows draws.
-func (a *app) print(v any, rows func(w *tabwriter.Writer)) error {
-	switch a.output {
-	case "json":
-		encoder := json.NewEncoder(a.Out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(v)
-	case "table":
-		w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-		rows(w)
-		return w.Flush()
-	default:
-		return usage(fmt.Errorf("--output %q: choose table or json", a.output))
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"text/tabwriter"
 
@@ -35,23 +34,20 @@ func (a *app) showConfig() error {
 	if err != nil {
 		return err
 	}
-	if a.output == "json" {
-		type row struct {
-			Name   string `json:"name"`
-			Set    bool   `json:"set"`
-			Origin string `json:"origin"`
-			Doc    string `json:"doc"`
-		}
-		var rows []row
-		for _, f := range config.Fields() {
-			rows = append(rows, row{f.Env, c.Set(f.Env), c.Origin(f.Env), f.Doc})
-		}
-		return json.NewEncoder(a.Out).Encode(rows)
+	type row struct {
+		Name   string `json:"name"`
+		Set    bool   `json:"set"`
+		Origin string `json:"origin"`
+		Doc    string `json:"doc"`
 	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SETTING\tORIGIN\tMEANING")
+	var rows []row
 	for _, f := range config.Fields() {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", f.Env, c.Origin(f.Env), f.Doc)
+		rows = append(rows, row{f.Env, c.Set(f.Env), c.Origin(f.Env), f.Doc})
 	}
-	return w.Flush()
+	return a.print(rows, func(w *tabwriter.Writer) {
+		fmt.Fprintln(w, "SETTING\tORIGIN\tMEANING")
+		for _, r := range rows {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", r.Name, r.Origin, r.Doc)
+		}
+	})
 }

@@ -262,7 +262,7 @@ func newConsentRequests(a *app) *cobra.Command {
 
 func newConsentAnswer(a *app) *cobra.Command {
 	var body v1.AccessDecision
-	cmd := a.command("answer ID approve|reject|revoke", "Decide a request for access", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
+	cmd := a.command("answer REQUEST approve|reject|revoke", "Decide a request for access", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
 		body.Decision = v1.AccessDecisionDecision(args[1])
 		r, err := v1.Fetch[v1.AccessRequest](c.DecideAccess(cmd.Context(), args[0], &v1.DecideAccessParams{Tenant: c.tenant}, body))
 		if err != nil {
@@ -307,11 +307,14 @@ func newLineage(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if send == "" {
+			return c.print(events, func(w *tabwriter.Writer) {
+				for _, e := range events.Events {
+					fmt.Fprintf(w, "%s\n", e)
+				}
+			})
+		}
 		for _, e := range events.Events {
-			if send == "" {
-				fmt.Fprintf(c.Out, "%s\n", e)
-				continue
-			}
 			if err := post(cmd, send, e); err != nil {
 				return err
 			}

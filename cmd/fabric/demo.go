@@ -20,17 +20,30 @@ import (
 func newDemo(a *app) *cobra.Command {
 	var o upOptions
 	var rounds int
+	var governance bool
+	var seed uint64
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the main road on real data, with the evidence of each step, and stop",
 		Long: `Starts the whole system as fabric up does, lets five hospitals in three regions train a tumour
 classifier, lets people approve it with their own keys, routes answers, and traces one back.
-The state stays: fabric up afterwards shows every run in the Temporal Web UI.`,
+The state stays: fabric up afterwards shows every run in the Temporal Web UI.
+
+With --governance a region's inputs drift: the policy loop proposes to close it, people sign, the policy
+goes region by region; then a promotion whose canary regresses goes back by itself. The callers and the
+hospitals' rows are simulated. It begins anew each time, in the folder governance of the state directory.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.demonstrate(cmd.Context(), o, rounds) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if governance {
+				return a.govern(cmd.Context(), o, seed)
+			}
+			return a.demonstrate(cmd.Context(), o, rounds)
+		},
 	}
 	o.flags(cmd)
 	cmd.Flags().IntVar(&rounds, "rounds", 12, "train rounds")
+	cmd.Flags().BoolVar(&governance, "governance", false, "show how drift becomes a policy, and a bad version goes back")
+	cmd.Flags().Uint64Var(&seed, "seed", 1, "with --governance: of what is simulated")
 	return cmd
 }
 
@@ -59,7 +72,12 @@ func (s *system) demo(a *app, rounds int) (*demo.Demo, error) {
 	if err != nil {
 		return nil, err
 	}
-	return demo.New(demo.Options{
+	return demo.New(s.demonstration(a, i, rounds))
+}
+
+// demonstration is what both demonstrations are given.
+func (s *system) demonstration(a *app, i *issuer.Issuer, rounds int) demo.Options {
+	return demo.Options{
 		Out: a.Out, Gateway: s.plan.Gateway(), State: s.plan.State, Trust: s.plan.TrustKey(), Cosign: stockCosign(s.plan.Bin), Rounds: rounds,
 		Mint: func(tenant, who string, roles ...string) (string, error) {
 			return i.Mint(tenant, who, roles, time.Hour)
@@ -73,7 +91,7 @@ func (s *system) demo(a *app, rounds int) (*demo.Demo, error) {
 		Evidence: func(ctx context.Context, token, promotion, pack string) error {
 			return s.run(ctx, a, io.Discard, s.plan.Gateway(), token, "evidence", promotion, "--file", pack)
 		},
-	})
+	}
 }
 
 // nowhere is where nobody answers: what is said to ask nobody is shown to.

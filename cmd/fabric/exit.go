@@ -10,6 +10,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/config"
 	"github.com/atom-fabric/fabric/internal/local"
 	"github.com/atom-fabric/fabric/internal/pgserver"
+	"github.com/atom-fabric/fabric/internal/precheck"
 )
 
 // Exit statuses. They are documented in docs/reference/exit-status.md and do not change.
@@ -17,6 +18,7 @@ const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitUsage       = 2
+	exitPrecheck    = 3
 	exitNotFound    = 4
 	exitConflict    = 5
 	exitUnallowed   = 6
@@ -73,6 +75,8 @@ func status(err error) int {
 		return exitUsage
 	case errors.Is(err, pgserver.ErrNotFound), errors.Is(err, local.ErrPortInUse), errors.Is(err, local.ErrRunning), errors.Is(err, local.ErrStateDir):
 		return exitUnavailable
+	case errors.Is(err, precheck.ErrBlocked):
+		return exitPrecheck
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout
 	default:

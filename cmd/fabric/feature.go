@@ -19,7 +19,7 @@ func newFeature(a *app) *cobra.Command {
 	var consented, staged bool
 	var tags []string
 	var grantees, purposes []string
-	register := a.command("register ID", "Register a feature of the tenant", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	register := a.command("register FEATURE", "Register a feature of the tenant", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		body := v1.FeatureRegistration{Tenant: c.tenant, FeatureID: args[0], Consented: consented, Fingerprint: fingerprint, Grantees: grantees, Schema: v1.JSON("{}")}
 		for _, p := range purposes {
 			body.Purposes = append(body.Purposes, v1.Purpose(p))
@@ -64,14 +64,14 @@ func newFeature(a *app) *cobra.Command {
 		return c.print(page, func(w *tabwriter.Writer) { features(w, page.Items...) })
 	})
 
-	withdraw := a.command("withdraw ID", "Withdraw all consent to a feature at once; fabric consent withdraw shows first what that reaches", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	withdraw := a.command("withdraw FEATURE", "Withdraw all consent to a feature at once; fabric consent withdraw shows first what that reaches", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		f, err := v1.Fetch[v1.Feature](c.WithdrawConsent(cmd.Context(), c.tenant, args[0], &v1.WithdrawConsentParams{}))
 		if err != nil {
 			return err
 		}
 		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
 	})
-	versions := a.command("versions ID", "Show every version of a feature, staged ones too", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	versions := a.command("versions FEATURE", "Show every version of a feature, staged ones too", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		page, err := v1.Fetch[v1.FeaturePage](c.FeatureVersions(cmd.Context(), c.tenant, args[0]))
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func newFeature(a *app) *cobra.Command {
 			}
 		})
 	})
-	promote := a.command("promote ID VERSION", "Put a version of a feature into use", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
+	promote := a.command("promote FEATURE VERSION", "Put a version of a feature into use", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
 		version, err := strconv.Atoi(args[1])
 		if err != nil {
 			return usage(fmt.Errorf("version %q: a number", args[1]))

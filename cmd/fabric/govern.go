@@ -56,9 +56,7 @@ func newPolicy(a *app) *cobra.Command {
 				fmt.Fprintf(w, "ROLLOUT\tWORKFLOW\n%s\t%s\n", accepted.ID, accepted.WorkflowID)
 			})
 		}
-		action, err := c.settled(cmd.Context(), func(ctx context.Context) (v1.Action, error) {
-			return v1.Fetch[v1.Action](c.GetRollout(ctx, accepted.ID, &v1.GetRolloutParams{Tenant: c.tenant}))
-		})
+		action, err := c.settled(cmd.Context(), c.rollout(accepted.ID))
 		if err != nil {
 			return err
 		}
@@ -70,16 +68,17 @@ func newPolicy(a *app) *cobra.Command {
 	f.StringVar(&plan, "apply", "", "digest of the plan to apply; without it nothing changes")
 	f.BoolVar(&wait, "wait", false, "wait until it is applied, rejected or expired")
 	must(propose.MarkFlagRequired("file"))
-	status := a.command("status ID", "Show how a rollout stands", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		action, err := v1.Fetch[v1.Action](c.GetRollout(cmd.Context(), args[0], &v1.GetRolloutParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.printAction(action)
-	})
+	status := a.actionStatus("status ROLLOUT", "Show how a rollout stands", (*caller).rollout)
 	cmd.AddCommand(show, propose, status)
 	cmd.AddCommand(policyMore(a)...)
 	return cmd
+}
+
+// rollout asks how the rollout of a policy stands.
+func (c *caller) rollout(id string) func(context.Context) (v1.Action, error) {
+	return func(ctx context.Context) (v1.Action, error) {
+		return v1.Fetch[v1.Action](c.GetRollout(ctx, id, &v1.GetRolloutParams{Tenant: c.tenant}))
+	}
 }
 
 func newTune(a *app) *cobra.Command {

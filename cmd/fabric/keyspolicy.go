@@ -42,7 +42,7 @@ func (a *app) showPolicy(k *keeper) error {
 		Digest string       `json:"digest"`
 		Policy trust.Policy `json:"policy"`
 	}{k.path, string(k.chain.Pin()), string(k.chain.Mark().Digest), head}
-	return a.show(shown, func(w *tabwriter.Writer) {
+	return a.print(shown, func(w *tabwriter.Writer) {
 		state := "in force"
 		if !k.now.Before(head.ExpiresAt) {
 			state = "EXPIRED"
@@ -110,8 +110,7 @@ func (a *app) policyInit() *cobra.Command {
 			if err != nil || !inForce {
 				return err
 			}
-			_, err = fmt.Fprintf(a.Out, "give every process FABRIC_TRUST_POLICY=%s FABRIC_TRUST_ROOT=%s\n", k.path, k.chain.Pin())
-			return err
+			return a.also("give every process FABRIC_TRUST_POLICY=%s FABRIC_TRUST_ROOT=%s\n", k.path, k.chain.Pin())
 		},
 	}
 	p.changes(cmd)
@@ -184,6 +183,7 @@ func (a *app) policyExport() *cobra.Command {
 			if err := errors.Join(os.WriteFile(content, signed.Policy, 0o644), os.WriteFile(root, []byte(cosign.TrustedRoot), 0o644)); err != nil {
 				return err
 			}
+			var commands []string
 			for i, bundle := range signed.Bundles {
 				at := slices.IndexFunc(head.Root.Keys, func(key trust.Key) bool {
 					public, err := key.Public()
@@ -200,11 +200,9 @@ func (a *app) policyExport() *cobra.Command {
 				if err := errors.Join(writePublic(files.Key, public), os.WriteFile(files.Bundle, bundle, 0o644)); err != nil {
 					return err
 				}
-				if _, err := fmt.Fprintln(a.Out, cosign.VerifyAttestationCommand(files, artifact.PredicateTrustPolicy)); err != nil {
-					return err
-				}
+				commands = append(commands, cosign.VerifyAttestationCommand(files, artifact.PredicateTrustPolicy))
 			}
-			return nil
+			return a.print(map[string][]string{"commands": commands}, func(w *tabwriter.Writer) { fmt.Fprintln(w, strings.Join(commands, "\n")) })
 		},
 	}
 	p.flags(cmd)

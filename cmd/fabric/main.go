@@ -11,11 +11,18 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/internal/config"
+
+	// A container image holds nothing but the program.
+	_ "time/tzdata"
+
+	_ "golang.org/x/crypto/x509roots/fallback"
 )
 
 // Set by the build.
@@ -35,17 +42,19 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 	root := newRoot(io, environ)
 	root.SetArgs(args)
 	began := beginnings(root)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
 	}
+	hint := ""
 	if !*began { // a command, an argument or a flag that is not as it should be
 		err = usage(err)
+		hint = "\n  " + cmd.CommandPath() + " --help says how"
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return exitInterrupted
 	}
-	fmt.Fprintln(io.Err, "error: "+err.Error())
+	fmt.Fprintln(io.Err, "error: "+strings.TrimRight(err.Error(), "\n")+hint)
 	return status(err)
 }
 
@@ -54,7 +63,9 @@ type app struct {
 	streams
 	environ []string
 	file    string // configuration file
-	output  string // "table" or "json"
+	output  string // "table", "json", "yaml", or what the command says
+	quiet   bool   // nothing but data and errors
+	timeout time.Duration
 }
 
 func newRoot(io streams, environ []string) *cobra.Command {
@@ -70,7 +81,17 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	root.SetErr(io.Err)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage(err) })
 	root.PersistentFlags().StringVar(&a.file, "config", "", "configuration file (YAML); the environment wins over it")
-	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table", "table or json")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", asTable, "table, json or yaml")
+	root.PersistentFlags().BoolVarP(&a.quiet, "quiet", "q", false, "say nothing of how it gets on; data and errors only")
+	root.PersistentFlags().DurationVar(&a.timeout, "timeout", 0, "give up after this time, with status 124; what was started goes on (default: never)")
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if a.timeout > 0 {
+			ctx, cancel := context.WithTimeout(cmd.Context(), a.timeout)
+			context.AfterFunc(ctx, cancel) // the process ends with the command
+			cmd.SetContext(ctx)
+		}
+		return a.checkForm(cmd)
+	}
 	root.AddGroup(
 		&cobra.Group{ID: "try", Title: "Try it:"},
 		&cobra.Group{ID: "use", Title: "Use it:"},
@@ -90,6 +111,8 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		cmd.GroupID = c.group
 		root.AddCommand(cmd)
 	}
+	root.AddCommand(newVersion(a))
+	a.complete(root)
 	return root
 }
 

@@ -65,7 +65,15 @@ func (a *app) database(ctx context.Context, c config.Config, t *telemetry.Teleme
 	if err := a.signLog(c, &opts); err != nil {
 		return nil, err
 	}
-	return postgres.Open(ctx, opts)
+	db, err := postgres.Open(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := replicaGauges(t.Registry, db); err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
 }
 
 // openBlobs opens the store of content: a bucket, or a directory.

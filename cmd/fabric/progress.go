@@ -3,30 +3,25 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"time"
 )
 
-// A progress shows how far long work has come, on a terminal and nowhere else:
-// a log wants no thousand lines.
+// A progress shows how far long work has come: on a terminal in one line that
+// moves, in a log with a line for each tenth, which is all that a log wants.
 type progress struct {
-	out   io.Writer // nil: nobody looks
+	out   io.Writer
+	lines bool // no terminal
 	what  string
 	total int64
 	done  int64
 	since time.Time
 	shown time.Time
+	tenth int64
 }
 
-// meter shows work of a known size on standard error if that is a terminal.
-func (s streams) meter(what string, total int64) *progress {
-	p := &progress{what: what, total: total, since: time.Now()}
-	if f, ok := s.Err.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			p.out = s.Err
-		}
-	}
-	return p
+// meter shows work of a known size on standard error, nowhere with --quiet.
+func (a *app) meter(what string, total int64) *progress {
+	return &progress{out: a.notes(), lines: !a.terminal(a.Err), what: what, total: total, since: time.Now()}
 }
 
 // Write counts, so that content can be teed into it.
@@ -35,19 +30,27 @@ func (p *progress) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// small work is over before anybody could read how it gets on.
+const small = 1 << 20
+
 func (p *progress) add(n int64) {
 	p.done += n
-	if p.out == nil || time.Since(p.shown) < 200*time.Millisecond && p.done < p.total {
-		return
-	}
-	p.shown = time.Now()
+	percent := 100 * p.done / max(p.total, 1)
 	rate := float64(p.done) / max(time.Since(p.since).Seconds(), 0.001) / 1e6
-	fmt.Fprintf(p.out, "\r%s  %3d %%  %d of %d MB  %.0f MB/s ", p.what, 100*p.done/max(p.total, 1), p.done/1e6, p.total/1e6, rate)
+	said := fmt.Sprintf("%s  %3d %%  %d of %d MB  %.0f MB/s", p.what, percent, p.done/1e6, p.total/1e6, rate)
+	switch {
+	case p.lines && p.total >= small && percent/10 > p.tenth:
+		p.tenth = percent / 10
+		fmt.Fprintln(p.out, said)
+	case !p.lines && (time.Since(p.shown) >= 200*time.Millisecond || p.done >= p.total):
+		p.shown = time.Now()
+		fmt.Fprint(p.out, "\r"+said+" ")
+	}
 }
 
 // end leaves the line to what comes.
 func (p *progress) end() {
-	if p.out != nil && p.done > 0 {
+	if !p.lines && p.done > 0 {
 		fmt.Fprint(p.out, "\r\x1b[K")
 	}
 }

@@ -71,13 +71,7 @@ func newPromote(a *app) *cobra.Command {
 	canary.add(f)
 	f.BoolVar(&wait, "wait", false, "wait until it is applied, rejected or expired")
 	must(cmd.MarkFlagRequired("version"))
-	cmd.AddCommand(a.command("status ID", "Show how a promotion stands", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		action, err := v1.Fetch[v1.Action](c.GetPromotion(cmd.Context(), args[0], &v1.GetPromotionParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.printAction(action)
-	}))
+	cmd.AddCommand(a.actionStatus("status PROMOTION", "Show how a promotion or rollback stands", (*caller).promotion))
 	return cmd
 }
 
@@ -110,7 +104,7 @@ func (c *caller) settled(ctx context.Context, get func(context.Context) (v1.Acti
 	defer tick.Stop()
 	for {
 		action, err := get(ctx)
-		if err != nil || (action.State != "planned" && action.State != "started") {
+		if err != nil || ended(action.State) {
 			return action, err
 		}
 		select {
@@ -121,14 +115,21 @@ func (c *caller) settled(ctx context.Context, get func(context.Context) (v1.Acti
 	}
 }
 
+// printAction shows an action that has been waited for; one that came to
+// something else than was asked for is an error.
 func (c *caller) printAction(action v1.Action) error {
-	return c.print(action, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "%s %s: %s %s\nrequested by\t%s\nplan\t%s\nrisk\t%d of 100, %d approvals\n", action.Kind, action.ID, action.State, action.Cause, action.Requester, action.PlanDigest, action.Risk, action.ApprovalsNeeded)
-		if len(action.Evidence) > 0 {
-			fmt.Fprintln(w, "\nREGION\tSNAPSHOT\tPACKAGE\tPOLICY")
-		}
-		for _, e := range action.Evidence {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", e.Region, e.Snapshot, short(e.Package), short(e.Policy))
-		}
-	})
+	if err := c.print(action, func(w *tabwriter.Writer) { actionRows(w, action) }); err != nil {
+		return err
+	}
+	return outcome(string(action.Kind)+" "+action.ID, action.State, action.Cause)
+}
+
+func actionRows(w *tabwriter.Writer, action v1.Action) {
+	fmt.Fprintf(w, "%s %s: %s %s\nrequested by\t%s\nplan\t%s\nrisk\t%d of 100, %d approvals\n", action.Kind, action.ID, action.State, action.Cause, action.Requester, action.PlanDigest, action.Risk, action.ApprovalsNeeded)
+	if len(action.Evidence) > 0 {
+		fmt.Fprintln(w, "\nREGION\tSNAPSHOT\tPACKAGE\tPOLICY")
+	}
+	for _, e := range action.Evidence {
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\n", e.Region, e.Snapshot, short(e.Package), short(e.Policy))
+	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,40 +18,7 @@ import (
 // newProposals shows what the policy loop proposes, and has it evaluate.
 func newProposals(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "proposals", Short: "Show what the policy loop proposes, with its evidence and its replay"}
-	list := a.command("list", "List the proposals, newest first", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		page, err := v1.Fetch[v1.ProposalPage](c.ListProposals(cmd.Context(), &v1.ListProposalsParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(page, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "PROPOSAL\tDIRECTION\tTEMPLATE\tTARGET\tFROM\tTO\tRISK\tSTATE\tAPPROVAL")
-			for _, p := range page.Items {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", p.ID, p.Direction, p.Template, p.Target, p.From, p.To, p.Risk, p.State, p.Approval)
-			}
-		})
-	})
-	show := a.command("show ID", "Show a proposal: its statistics, the decisions that would flip, how far it came in each region", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		p, err := v1.Fetch[v1.Proposal](c.GetProposal(cmd.Context(), args[0], &v1.GetProposalParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		regions, err := v1.Fetch[v1.RolloutRegions](c.ListRolloutRegions(cmd.Context(), args[0], &v1.ListRolloutRegionsParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		var said struct {
-			Replay policy.Impact `json:"replay"`
-		}
-		if err := json.Unmarshal(p.Predicate, &said); err != nil {
-			return err
-		}
-		return c.print(p, func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "%s\nstate %s  risk %d  approval %s  expires %s\n%s\n", p.Summary, p.State, p.Risk, p.Approval, p.ExpiresAt.Format("2006-01-02 15:04"), p.Cause)
-			fmt.Fprintf(w, "replay: %d decisions, %d would open, %d would close\n", said.Replay.Decisions, said.Replay.Opened, said.Replay.Closed)
-			flips(w, said.Replay.Flips)
-			stages(w, regions)
-		})
-	})
+	list, show := newProposalList(a), newProposalShow(a)
 	var window, baseline int
 	var environment string
 	var shadow bool
@@ -70,6 +38,53 @@ func newProposals(a *app) *cobra.Command {
 	evaluate.Flags().StringVar(&environment, "environment", "production", "what the policy governs: dev, staging or production")
 	evaluate.Flags().BoolVar(&shadow, "shadow", false, "evaluate and replay, propose nothing")
 	cmd.AddCommand(list, show, evaluate)
+	return cmd
+}
+
+func newProposalList(a *app) *cobra.Command {
+	var watch *bool
+	cmd := a.command("list", "List the proposals, newest first", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
+		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
+			page, err := v1.Fetch[v1.ProposalPage](c.ListProposals(ctx, &v1.ListProposalsParams{Tenant: c.tenant}))
+			return sight{value: page, rows: func(w *tabwriter.Writer) {
+				fmt.Fprintln(w, "PROPOSAL\tDIRECTION\tTEMPLATE\tTARGET\tFROM\tTO\tRISK\tSTATE\tAPPROVAL")
+				for _, p := range page.Items {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", p.ID, p.Direction, p.Template, p.Target, p.From, p.To, p.Risk, p.State, p.Approval)
+				}
+			}}, err
+		})
+	})
+	watch = a.watchable(cmd, "Ctrl-C")
+	return cmd
+}
+
+func newProposalShow(a *app) *cobra.Command {
+	var watch *bool
+	cmd := a.command("show PROPOSAL", "Show a proposal: its statistics, the decisions that would flip, how far it came in each region", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
+			p, err := v1.Fetch[v1.Proposal](c.GetProposal(ctx, args[0], &v1.GetProposalParams{Tenant: c.tenant}))
+			if err != nil {
+				return sight{}, err
+			}
+			regions, err := v1.Fetch[v1.RolloutRegions](c.ListRolloutRegions(ctx, args[0], &v1.ListRolloutRegionsParams{Tenant: c.tenant}))
+			if err != nil {
+				return sight{}, err
+			}
+			var said struct {
+				Replay policy.Impact `json:"replay"`
+			}
+			if err := json.Unmarshal(p.Predicate, &said); err != nil {
+				return sight{}, err
+			}
+			return sight{p, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "%s\nstate %s  risk %d  approval %s  expires %s\n%s\n", p.Summary, p.State, p.Risk, p.Approval, p.ExpiresAt.Format("2006-01-02 15:04"), p.Cause)
+				fmt.Fprintf(w, "replay: %d decisions, %d would open, %d would close\n", said.Replay.Decisions, said.Replay.Opened, said.Replay.Closed)
+				flips(w, said.Replay.Flips)
+				stages(w, regions)
+			}, ended(p.State), outcome("proposal "+p.ID, p.State, p.Cause)}, nil
+		})
+	})
+	watch = a.watchable(cmd, "it is applied, rejected or expired")
 	return cmd
 }
 
@@ -173,7 +188,7 @@ func policyMore(a *app) []*cobra.Command {
 	bundle.Flags().StringVar(&out, "out", "bundle.tar.gz", "where to write it")
 	must(bundle.MarkFlagRequired("file"))
 	var reason string
-	steer := a.command("steer ID pause|resume|abort", "Pause, resume or abort a rollout that watches a region", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
+	steer := a.command("steer ROLLOUT pause|resume|abort", "Pause, resume or abort a rollout that watches a region", cobra.ExactArgs(2), func(c *caller, cmd *cobra.Command, args []string) error {
 		got, err := v1.Fetch[v1.PolicySteered](c.SteerPolicy(cmd.Context(), args[0], &v1.SteerPolicyParams{Tenant: c.tenant}, v1.PolicySteer{Do: v1.PolicySteerDo(args[1]), Reason: reason}))
 		if err != nil {
 			return err
@@ -183,7 +198,7 @@ func policyMore(a *app) []*cobra.Command {
 		})
 	})
 	steer.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	regions := a.command("regions ID", "Show how far a rollout came in each region: published, delivered, verified, active", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	regions := a.command("regions ROLLOUT", "Show how far a rollout came in each region: published, delivered, verified, active", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		got, err := v1.Fetch[v1.RolloutRegions](c.ListRolloutRegions(cmd.Context(), args[0], &v1.ListRolloutRegionsParams{Tenant: c.tenant}))
 		if err != nil {
 			return err

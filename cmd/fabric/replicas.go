@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -15,24 +16,34 @@ import (
 // newReplicas shows what each region's mirror holds of a version.
 func newReplicas(a *app) *cobra.Command {
 	var version int
+	var watch *bool
 	cmd := a.command("replicas MODEL", "Show what each region's mirror holds of a version", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		list, err := v1.Fetch[v1.ReplicaList](c.ListReplicas(cmd.Context(), args[0], &v1.ListReplicasParams{Version: version, Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(list, func(w *tabwriter.Writer) {
-			fmt.Fprintf(w, "%s version %d, package %s\n\nREGION\tSTATE\tLAYERS\tREFERRERS\tBYTES\tVERIFIED\tREGISTRY\tCAUSE\n", list.ModelID, list.Version, short(list.Package))
+		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
+			list, err := v1.Fetch[v1.ReplicaList](c.ListReplicas(ctx, args[0], &v1.ListReplicasParams{Version: version, Tenant: c.tenant}))
+			s := sight{value: list, over: true, rows: func(w *tabwriter.Writer) { replicaRows(w, list) }}
 			for _, r := range list.Items {
-				checked := "-"
-				if !r.CheckedAt.IsZero() {
-					checked = r.CheckedAt.Format(time.RFC3339)
+				s.over = s.over && r.State != "asked"
+				if r.State == "failed" && s.err == nil {
+					s.err = outcome("region "+r.Region, string(r.State), r.Cause)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", r.Region, r.State, r.Layers, r.Referrers, r.SizeBytes, checked, cmp.Or(r.Registry, "-"), r.Cause)
 			}
+			return s, err
 		})
 	})
+	watch = a.watchable(cmd, "every region holds it, or has failed")
 	cmd.Flags().IntVar(&version, "version", 0, "version (default: the newest)")
 	return cmd
+}
+
+func replicaRows(w *tabwriter.Writer, list v1.ReplicaList) {
+	fmt.Fprintf(w, "%s version %d, package %s\n\nREGION\tSTATE\tLAYERS\tREFERRERS\tBYTES\tVERIFIED\tREGISTRY\tCAUSE\n", list.ModelID, list.Version, short(list.Package))
+	for _, r := range list.Items {
+		checked := "-"
+		if !r.CheckedAt.IsZero() {
+			checked = r.CheckedAt.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", r.Region, r.State, r.Layers, r.Referrers, r.SizeBytes, checked, cmp.Or(r.Registry, "-"), r.Cause)
+	}
 }
 
 // newReplicate copies a version to mirrors again, and has it verified there.

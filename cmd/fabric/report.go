@@ -84,8 +84,7 @@ func (a *app) report(ctx context.Context, o upOptions, dir, tests string) error 
 	if err := facts.Write(dir); err != nil {
 		return err
 	}
-	fmt.Fprintf(a.Out, "wrote %s\n", dir)
-	return nil
+	return a.printText(map[string]string{"reports": dir}, "wrote %s\n", dir)
 }
 
 // calls makes the contract's verification calls, as a person would by curl.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -66,13 +67,14 @@ func basis(percent float64) int { return int(math.Round(100 * percent)) }
 
 func newRollout(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "rollout", Short: "See and steer the rollout of a promotion"}
+	var watch *bool
 	show := a.command("show PROMOTION", "Show where a rollout is, and what each step showed", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		rollout, err := v1.Fetch[v1.Rollout](c.GetCanary(cmd.Context(), args[0], &v1.GetCanaryParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.printRollout(rollout)
+		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
+			r, err := v1.Fetch[v1.Rollout](c.GetCanary(ctx, args[0], &v1.GetCanaryParams{Tenant: c.tenant}))
+			return sight{r, func(w *tabwriter.Writer) { rolloutRows(w, r) }, ended(r.State), outcome("rollout "+r.ID, r.State, "")}, err
+		})
 	})
+	watch = a.watchable(show, "it has ended; one that went back ends with status 1")
 	cmd.AddCommand(show)
 	for _, s := range []struct{ do, short string }{
 		{"pause", "Hold the share where it is; what fails still goes back"},
@@ -99,34 +101,32 @@ func stepOf(s v1.RolloutStep) canary.Step {
 	return canary.Step{Number: s.Number, Region: s.Region, ShareBP: s.ShareBp}
 }
 
-func (c *caller) printRollout(r v1.Rollout) error {
-	return c.print(r, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "%s: %s", r.ID, r.State)
-		if r.Step.Number > 0 {
-			fmt.Fprintf(w, ", step %d, %s", r.Step.Number, stepOf(r.Step))
+func rolloutRows(w *tabwriter.Writer, r v1.Rollout) {
+	fmt.Fprintf(w, "%s: %s", r.ID, r.State)
+	if r.Step.Number > 0 {
+		fmt.Fprintf(w, ", step %d, %s", r.Step.Number, stepOf(r.Step))
+	}
+	if r.Paused {
+		fmt.Fprint(w, ", paused")
+	}
+	fmt.Fprintln(w)
+	if len(r.Looks) > 0 {
+		fmt.Fprintln(w, "\nSTEP\tMETRIC\tVERDICT\tWORSE BY\tBOUNDS\tMARGIN\tANSWERS")
+	}
+	for _, text := range r.Looks {
+		var look canary.Look
+		if json.Unmarshal(text, &look) != nil {
+			continue
 		}
-		if r.Paused {
-			fmt.Fprint(w, ", paused")
+		for _, f := range look.Findings {
+			fmt.Fprintf(w, "%s\t%s\t%s\t%+.2f %%\t[%+.2f, %+.2f]\t%.2f\t%d / %d\n", look.Step, f.Metric, f.Verdict,
+				100*f.Estimate, 100*f.Low, 100*f.High, 100*f.Margin, look.Control.Answers, look.Canary.Answers)
 		}
-		fmt.Fprintln(w)
-		if len(r.Looks) > 0 {
-			fmt.Fprintln(w, "\nSTEP\tMETRIC\tVERDICT\tWORSE BY\tBOUNDS\tMARGIN\tANSWERS")
-		}
-		for _, text := range r.Looks {
-			var look canary.Look
-			if json.Unmarshal(text, &look) != nil {
-				continue
-			}
-			for _, f := range look.Findings {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%+.2f %%\t[%+.2f, %+.2f]\t%.2f\t%d / %d\n", look.Step, f.Metric, f.Verdict,
-					100*f.Estimate, 100*f.Low, 100*f.High, 100*f.Margin, look.Control.Answers, look.Canary.Answers)
-			}
-		}
-		fmt.Fprintln(w, "\nWHEN\tSTEP\tWHAT\tVERDICT\tWHO\tWORDS")
-		for _, f := range r.Facts {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", f.At.Format(time.RFC3339), stepOf(f.Step), f.Kind, f.Verdict, f.Actor, f.Words)
-		}
-	})
+	}
+	fmt.Fprintln(w, "\nWHEN\tSTEP\tWHAT\tVERDICT\tWHO\tWORDS")
+	for _, f := range r.Facts {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", f.At.Format(time.RFC3339), stepOf(f.Step), f.Kind, f.Verdict, f.Actor, f.Words)
+	}
 }
 
 func newModelHistory(a *app) *cobra.Command {

@@ -56,13 +56,7 @@ func newRound(a *app) *cobra.Command {
 	f.BoolVar(&watch, "watch", false, "wait for the end and show each round")
 	must(start.MarkFlagRequired("tenants"))
 
-	status := a.command("status RUN", "Show a run with its rounds", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		run, err := v1.Fetch[v1.Run](c.GetRun(cmd.Context(), args[0], &v1.GetRunParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.printRun(run)
-	})
+	status := a.runCommand("status RUN", "Show a run with its rounds", runRows)
 	follow := a.command("watch RUN", "Follow a run until it ends", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		run, err := c.watch(cmd.Context(), args[0], func(r v1.Round) { c.progress(r) })
 		if err != nil {
@@ -70,18 +64,7 @@ func newRound(a *app) *cobra.Command {
 		}
 		return c.printRun(run)
 	})
-	list := a.command("list", "Show the runs of the tenant, newest first", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		page, err := v1.Fetch[v1.RunPage](c.ListRuns(cmd.Context(), &v1.ListRunsParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(page, func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "RUN\tMODEL\tSTATUS\tVERSION\tACCURACY\tSTARTED")
-			for _, r := range page.Items {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", r.ID, r.ModelID, r.Status, r.Version, percent(r.Metrics), r.CreatedAt.Format(time.RFC3339))
-			}
-		})
-	})
+	list := newRoundList(a)
 	var reason string
 	stop := a.command("stop RUN", "End a run after its open round", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		accepted, err := v1.Fetch[v1.RunAccepted](c.StopRun(cmd.Context(), args[0], &v1.StopRunParams{Tenant: c.tenant}, v1.StopRequest{Reason: reason}))
@@ -91,13 +74,7 @@ func newRound(a *app) *cobra.Command {
 		return c.print(accepted, func(w *tabwriter.Writer) { fmt.Fprintf(w, "%s ends after its open round\n", accepted.ID) })
 	})
 	stop.Flags().StringVar(&reason, "reason", "", "why, for the audit log")
-	show := a.command("show RUN", "Show how a run went over its rounds: accuracy, loss, sites, who was dropped", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		run, err := v1.Fetch[v1.Run](c.GetRun(cmd.Context(), args[0], &v1.GetRunParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(run, func(w *tabwriter.Writer) { overTime(w, run) })
-	})
+	show := a.runCommand("show RUN", "Show how a run went over its rounds: accuracy, loss, sites, who was dropped", overTime)
 	cmd.AddCommand(start, status, follow, list, stop, show,
 		newHold(a, "pause", "Let a run begin no further round; the open one ends", "%s holds before its next round\n", (*v1.Client).PauseRun),
 		newHold(a, "resume", "Let a paused run go on", "%s goes on\n", resumed))
@@ -147,24 +124,26 @@ func (c *caller) progress(r v1.Round) {
 	for _, region := range r.Regions {
 		accepted, selected = accepted+region.Accepted, selected+region.Selected
 	}
-	fmt.Fprintf(c.Err, "round %d %s: %d of %d sites, accuracy %s, loss %s, %d ms %s\n", r.Number, r.Kind, accepted, selected,
+	fmt.Fprintf(c.notes(), "round %d %s: %d of %d sites, accuracy %s, loss %s, %d ms %s\n", r.Number, r.Kind, accepted, selected,
 		percent(r.Metrics), loss(r.Metrics), r.EndedAt.Sub(r.StartedAt).Milliseconds(), r.Cause)
 }
 
 func (c *caller) printRun(run v1.Run) error {
-	return c.print(run, func(w *tabwriter.Writer) {
-		fmt.Fprintf(w, "run %s of model %s: %s %s\n", run.ID, run.ModelID, run.Status, run.Cause)
-		fmt.Fprintln(w, "ROUND\tKIND\tSTATUS\tSITES\tACCURACY\tLOSS\tWEIGHTS\tMS")
-		for _, r := range run.Rounds {
-			accepted, selected := 0, 0
-			for _, region := range r.Regions {
-				accepted, selected = accepted+region.Accepted, selected+region.Selected
-			}
-			took := "-"
-			if !r.EndedAt.IsZero() {
-				took = fmt.Sprint(r.EndedAt.Sub(r.StartedAt).Milliseconds())
-			}
-			fmt.Fprintf(w, "%d\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\n", r.Number, r.Kind, r.Status, accepted, selected, percent(r.Metrics), loss(r.Metrics), short(r.Weights), took)
+	return c.print(run, func(w *tabwriter.Writer) { runRows(w, run) })
+}
+
+func runRows(w *tabwriter.Writer, run v1.Run) {
+	fmt.Fprintf(w, "run %s of model %s: %s %s\n", run.ID, run.ModelID, run.Status, run.Cause)
+	fmt.Fprintln(w, "ROUND\tKIND\tSTATUS\tSITES\tACCURACY\tLOSS\tWEIGHTS\tMS")
+	for _, r := range run.Rounds {
+		accepted, selected := 0, 0
+		for _, region := range r.Regions {
+			accepted, selected = accepted+region.Accepted, selected+region.Selected
 		}
-	})
+		took := "-"
+		if !r.EndedAt.IsZero() {
+			took = fmt.Sprint(r.EndedAt.Sub(r.StartedAt).Milliseconds())
+		}
+		fmt.Fprintf(w, "%d\t%s\t%s\t%d/%d\t%s\t%s\t%s\t%s\n", r.Number, r.Kind, r.Status, accepted, selected, percent(r.Metrics), loss(r.Metrics), short(r.Weights), took)
+	}
 }

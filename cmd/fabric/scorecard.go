@@ -87,6 +87,7 @@ func newScorecardReport(a *app) *cobra.Command {
 		_, err = c.Out.Write(content)
 		return err
 	}))
+	cmd.Annotations = map[string]string{moreForms: "html,md,prometheus,json"}
 	cmd.Flags().StringVarP(&file, "file", "f", "", "where to write it (default: standard output)")
 	return cmd
 }

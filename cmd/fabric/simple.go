@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,7 +73,7 @@ func newPrecheck(a *app) *cobra.Command {
 			if err := report.Write(dir, now); err != nil {
 				return err
 			}
-			if _, err := fmt.Fprint(a.Out, report.Text(now)); err != nil {
+			if err := a.print(report, func(w *tabwriter.Writer) { fmt.Fprint(w, report.Text(now)) }); err != nil {
 				return err
 			}
 			if report.Decision == precheck.Block {
@@ -139,8 +140,7 @@ func newToken(a *app) *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			_, err = fmt.Fprintln(a.Out, text)
-			return err
+			return a.printText(map[string]string{"token": text}, "%s\n", text)
 		},
 	}
 	cmd.Flags().StringVar(&tenant, "tenant", "", "tenant of the caller")
@@ -150,4 +150,16 @@ func newToken(a *app) *cobra.Command {
 	must(cmd.MarkFlagRequired("tenant"))
 	cmd.AddCommand(newTokenRevoke(a), newTokenRevocations(a))
 	return cmd
+}
+
+func newVersion(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		GroupID: "run",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			return a.printText(map[string]string{"version": version, "commit": commit}, "%s (%s)\n", version, commit)
+		},
+	}
 }

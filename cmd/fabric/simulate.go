@@ -130,7 +130,7 @@ func (a *app) simulate(ctx context.Context, o simulateOptions) error {
 			return err
 		}
 	}
-	if _, err := fmt.Fprintf(a.Err, "%s\ntook %.1f s, peak memory %d MiB\n", simulate.Note, time.Since(began).Seconds(), peakMiB()); err != nil {
+	if _, err := fmt.Fprintf(a.notes(), "%s\ntook %.1f s, peak memory %d MiB\n", simulate.Note, time.Since(began).Seconds(), peakMiB()); err != nil {
 		return err
 	}
 	return a.print(result, func(w *tabwriter.Writer) {

@@ -244,19 +244,11 @@ func newSnapshotRestore(a *app) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return c.follow(ctx, accepted, "RESTORE", wait, func(ctx context.Context) (v1.Action, error) {
-			return v1.Fetch[v1.Action](c.GetRestore(ctx, accepted.ID, &v1.GetRestoreParams{Tenant: c.tenant}))
-		})
+		return c.follow(ctx, accepted, "RESTORE", wait, c.restore(accepted.ID))
 	})
 	cmd.Flags().StringVar(&plan, "apply", "", "digest of the plan to apply; without it nothing changes")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until it is applied, rejected or expired")
-	cmd.AddCommand(a.command("status ID", "Show how a restore stands", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		action, err := v1.Fetch[v1.Action](c.GetRestore(cmd.Context(), args[0], &v1.GetRestoreParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.printAction(action)
-	}))
+	cmd.AddCommand(a.actionStatus("status RESTORE", "Show how a restore stands", (*caller).restore))
 	return cmd
 }
 
@@ -264,6 +256,13 @@ func newSnapshotRestore(a *app) *cobra.Command {
 func (c *caller) promotion(id string) func(context.Context) (v1.Action, error) {
 	return func(ctx context.Context) (v1.Action, error) {
 		return v1.Fetch[v1.Action](c.GetPromotion(ctx, id, &v1.GetPromotionParams{Tenant: c.tenant}))
+	}
+}
+
+// restore asks how a restore stands.
+func (c *caller) restore(id string) func(context.Context) (v1.Action, error) {
+	return func(ctx context.Context) (v1.Action, error) {
+		return v1.Fetch[v1.Action](c.GetRestore(ctx, id, &v1.GetRestoreParams{Tenant: c.tenant}))
 	}
 }
 

@@ -39,7 +39,7 @@ func (a *app) referee() (referee, error) {
 		return referee{}, err
 	}
 	if c.TrustKey == "" && c.TrustPolicy == "" {
-		return referee{}, usage(errors.New("set FABRIC_TRUST_POLICY and FABRIC_TRUST_ROOT, or FABRIC_TRUST_KEY to the public key that signs packages (fabric up keeps it at <state>/keys/fabric.pub)"))
+		return referee{}, a.noTrust(c.StateDir)
 	}
 	// A command remembers nothing: it is often run where it may not write.
 	c.StateDir = ""

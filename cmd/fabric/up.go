@@ -35,16 +35,16 @@ TEMPORAL_ADDRESS, GLOBAL_REGISTRY_URL, NEURAL_FABRIC_URL, GLOBAL_S3_ENDPOINT.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
-			system, err := a.start(cmd.Context(), o, a.Err)
+			system, err := a.start(cmd.Context(), o, a.notes())
 			if err != nil {
 				return err
 			}
 			defer system.Stop()
 			system.Table(a.Out, time.Since(began))
-			fmt.Fprintf(a.Out, "\nTemporal Web UI  %s\nGateway          %s\nLogs             %s\nCtrl-C stops everything; the state stays.\n",
-				system.plan.TemporalUI(), system.plan.Gateway(), system.plan.Path("logs"))
+			fmt.Fprintf(a.Out, "\nConsole          %s\nTemporal Web UI  %s\nGateway          %s\nLogs             %s\nCtrl-C stops everything; the state stays.\n",
+				system.plan.Console(), system.plan.TemporalUI(), system.plan.Gateway(), system.plan.Path("logs"))
 			<-cmd.Context().Done()
-			fmt.Fprintln(a.Err, "stopping ...")
+			fmt.Fprintln(a.notes(), "stopping ...")
 			return nil
 		},
 	}
@@ -252,13 +252,18 @@ func hospitals(layout local.Layout) ([]local.Site, error) {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
-		file := filepath.Join(dir, "rows.csv")
+		file := hospitalRows(layout, h.Site)
 		if err := os.WriteFile(file, h.CSV(), 0o600); err != nil {
 			return nil, err
 		}
 		sites = append(sites, local.Site{Tenant: h.Tenant, ID: h.Site, Region: h.Region, Data: file})
 	}
 	return sites, nil
+}
+
+// hospitalRows is the file with the rows of a hospital's site.
+func hospitalRows(layout local.Layout, site string) string {
+	return layout.Path("sites", site, "rows.csv")
 }
 
 // Table prints what runs, where, and how long it took to get ready.

@@ -28,6 +28,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/postgres"
 	"github.com/atom-fabric/fabric/internal/prom"
 	"github.com/atom-fabric/fabric/internal/regional"
+	"github.com/atom-fabric/fabric/internal/surrogate"
 	"github.com/atom-fabric/fabric/internal/telemetry"
 	"github.com/atom-fabric/fabric/internal/witness"
 	"github.com/atom-fabric/fabric/worker"
@@ -99,7 +100,7 @@ func (a *app) work(ctx context.Context) (err error) {
 		queues = append(queues, q)
 	} else {
 		var publisher *activities.Snapshot
-		queues, publisher, err = a.controlQueues(ctx, c, db, blobs)
+		queues, publisher, err = a.controlQueues(ctx, c, db, blobs, t)
 		if err != nil {
 			return err
 		}
@@ -112,6 +113,11 @@ func (a *app) work(ctx context.Context) (err error) {
 			return err
 		}
 		run(relay.Run)
+		watch, err := worker.NewWatch(db.Censor(), client, queueNames(c), t)
+		if err != nil {
+			return err
+		}
+		run(watch.Run)
 		if c.LoopTenant != "" {
 			err := worker.ScheduleFeedback(ctx, client, contract.FeedbackInput{
 				Subject: contract.Subject{Tenant: c.LoopTenant}, Environment: c.LoopEnv, Seconds: c.LoopWindow, Baseline: c.LoopBaseline, Requester: feedback.Requester,
@@ -157,13 +163,16 @@ func (a *app) regionQueue(ctx context.Context, c config.Config, db *postgres.DB,
 
 // controlQueues is what the control plane's worker does. It publishes the
 // topology before it works, so that the data plane has something to run.
-func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs) ([]worker.Queue, *activities.Snapshot, error) {
+func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.DB, blobs activities.Blobs, t *telemetry.Telemetry) ([]worker.Queue, *activities.Snapshot, error) {
 	signer, err := a.signer(ctx, c)
 	if err != nil {
 		return nil, nil, err
 	}
 	by, err := a.signerTrust(ctx, c, signer)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := trustGauges(t.Registry, by, artifact.KeyID(signer.PublicKey())); err != nil {
 		return nil, nil, err
 	}
 	verifier := policyVerifier(c, by, db)
@@ -195,7 +204,7 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 	}
 	control := worker.Control{
 		Mirrors: mirrors, Replicas: db.ModelReplicas(), Points: db.RecoveryPoints(), Heads: heads,
-		Telemetry: telemetry, Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{},
+		Telemetry: telemetry, Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{}, Engine: surrogate.Suggest,
 		Grants: db.Rollouts(), Canaries: db.Rollouts(), Traffic: db.Decisions(), Cards: db.Rollouts(), Scored: db.Rollouts(),
 		Blobs: blobs, Rounds: db.Rounds(), Consents: db.Consents(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
 		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(), Accepted: db.Versions().AcceptedAt,
@@ -222,6 +231,15 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 		}
 	}
 	return queues, control.Publisher(), nil
+}
+
+// queueNames are the task queues that somebody must work for.
+func queueNames(c config.Config) []string {
+	names := []string{contract.QueueControl, contract.QueueSigning}
+	for _, region := range c.RegionNames() {
+		names = append(names, contract.QueueRegion(region))
+	}
+	return names
 }
 
 // renew has the newest snapshot signed by today's key when another one signed

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/atom-fabric/fabric/internal/demo"
+	"github.com/atom-fabric/fabric/internal/issuer"
+	"github.com/atom-fabric/fabric/internal/local"
+)
+
+// demoMarker says that a folder was made by the governance demonstration, which
+// may therefore empty it.
+const demoMarker = "made-by-fabric-demo-governance"
+
+// govern runs the governance demonstration on a system of its own that begins
+// anew: the loop remembers for a day what it changed, and would rightly hold
+// back.
+func (a *app) govern(ctx context.Context, o upOptions, seed uint64) error {
+	c, err := a.config()
+	if err != nil {
+		return err
+	}
+	layout, err := o.layout(c)
+	if err != nil {
+		return err
+	}
+	o.state = layout.Path("governance")
+	if err := anew(o.state); err != nil {
+		return err
+	}
+	began := time.Now()
+	s, err := a.start(ctx, o, a.Err)
+	if err != nil {
+		return err
+	}
+	defer s.Stop()
+	s.Table(a.Out, time.Since(began))
+	i, err := issuer.Open(s.plan.Path("issuer"), s.plan.Config.Issuer)
+	if err != nil {
+		return err
+	}
+	g, err := demo.NewGovernance(s.demonstration(a, i, 0), demo.GovernanceOptions{
+		Seed: seed,
+		Rows: func(site string) string { return hospitalRows(s.plan.Layout, site) },
+		Audit: func(ctx context.Context, token string) error {
+			return s.run(ctx, a, a.Out, s.plan.Gateway(), token, "audit", "verify")
+		},
+	})
+	if err != nil {
+		return err
+	}
+	if err := g.Run(ctx); err != nil {
+		return fmt.Errorf("%w; the logs are in %s", err, s.plan.Path("logs"))
+	}
+	_, err = fmt.Fprintf(a.Out, "look around: %s up --state %s\n", filepath.Join(s.plan.Bin, "fabric"), s.plan.State)
+	return err
+}
+
+// anew empties a folder that an earlier demonstration made, and makes it. One
+// that is somebody else's, or that a system runs on, is left alone.
+func anew(state string) error {
+	marker := filepath.Join(state, demoMarker)
+	switch _, err := os.Stat(state); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	default:
+		if _, err := os.Stat(marker); err != nil {
+			return usage(fmt.Errorf("%s was not made by this demonstration, which begins in an empty folder: move it away, or choose another --state", state))
+		}
+		release, err := local.Layout{State: state}.Prepare()
+		if err != nil {
+			return err
+		}
+		err = os.RemoveAll(state)
+		release()
+		if err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll(state, 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(marker, nil, 0o600)
+}
