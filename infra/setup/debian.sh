@@ -2,7 +2,9 @@
 # Installs what the fabric needs from the machine and a fresh Debian may lack:
 # PostgreSQL's server programs, and Python with numpy for the trainer example;
 # with the argument softhsm, SoftHSM as well; with router, nginx and HAProxy, and
-# with tuner, Optuna and NLopt, which ours are measured beside.
+# with tuner, Optuna and NLopt, which ours are measured beside; with operations,
+# Prometheus and Alertmanager, which the runbooks are tried with, and with images,
+# buildah, and with console, Chromium and Node.
 # It changes nothing when all is there, and makes no system database cluster.
 set -eu
 
@@ -27,10 +29,20 @@ for wanted in "$@"; do
 			if [ "$program" = nginx ]; then package=nginx-light; fi
 			if ! command -v $program >/dev/null 2>&1 && [ ! -x /usr/sbin/$program ]; then missing="$missing $package"; fi
 		done ;;
+	console) # the browser that the console's tests decide in; its driver runs in Node
+		if ! command -v chromium >/dev/null 2>&1; then missing="$missing chromium"; fi
+		if ! command -v node >/dev/null 2>&1; then missing="$missing nodejs npm"; fi ;;
 	tuner) # the optimisers that the tuner is measured beside
 		if ! /usr/bin/python3 -c 'import optuna, nlopt' >/dev/null 2>&1; then missing="$missing python3-optuna python3-nlopt"; fi ;;
+	operations) # what the runbooks are tried with
+		for package in prometheus prometheus-alertmanager; do
+			if ! command -v $package >/dev/null 2>&1; then missing="$missing $package"; fi
+		done
+		if ! command -v promtool >/dev/null 2>&1; then missing="$missing prometheus"; fi ;;
+	images) # builds and starts container images without a daemon and a registry
+		if ! command -v buildah >/dev/null 2>&1; then missing="$missing buildah"; fi ;;
 	*)
-		echo "usage: debian.sh [softhsm] [router] [tuner]" >&2
+		echo "usage: debian.sh [softhsm] [router] [tuner] [operations] [images] [console]" >&2
 		exit 2 ;;
 	esac
 done
