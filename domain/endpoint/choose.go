@@ -139,21 +139,25 @@ func (p *Pool) Choose(ask *Ask, w *Work) int {
 	}
 	score := p.scorer(ask)
 	best := ranked{total: -1, index: -1}
-	spare, fits, open := -1, 0, 0
+	hopeless := float32(-1) // less of what is fixed cannot be as good as the best, however quick it is
+	spare, fits, open, passed := -1, 0, 0, false
+	slots := p.slots
 	for at, word := range w.mask {
 		for ; word != 0; word &= word - 1 {
 			i := at*64 + bits.TrailingZeros64(word)
-			c := &p.slots[i]
+			c := &slots[i]
 			l := c.live
-			if l.unready.Load() || c.unloaded != nil && c.unloaded.Load() || ask.MaxCostMicros > 0 && c.micros > ask.MaxCostMicros {
+			gate, fixed := l.gate.Load(), score.fixed(c)
+			if fixed < hopeless && gate == 0 {
+				passed = true // whether or not it can answer
+				continue
+			}
+			if !ask.takes(c) {
 				continue
 			}
 			inflight := l.inflight.Load()
-			if limit := l.limit.Load(); limit != 0 && !ask.Crowd && (l.queued.Load() != 0 || inflight >= int64(limit)) {
-				continue
-			}
 			fits++
-			if l.gate.Load() != 0 || c.thin {
+			if gate != 0 || c.thin {
 				switch p.standing(ask, i) {
 				case Due:
 					if l.Claim(ask.Now) {
@@ -170,17 +174,21 @@ func (p *Pool) Choose(ask *Ask, w *Work) int {
 					continue
 				}
 			}
-			r := ranked{score.fixed(c) + score.moving(l.latency.Load(), inflight), int32(i)}
+			r := ranked{fixed + score.moving(l.latency.Load(), inflight), int32(i)}
 			w.open[open] = r
 			open++
 			if r.total > best.total {
 				best = r
+				hopeless = best.total - band - 2*score.speed - rounding
 			}
 		}
 	}
 	w.open = w.open[:open]
 	if best.index < 0 {
 		return spare
+	}
+	if passed && len(w.away) > 0 {
+		fits = p.fitting(ask, w)
 	}
 	if len(w.away) > MayEject(fits) {
 		for _, i := range w.away {
@@ -193,6 +201,29 @@ func (p *Pool) Choose(ask *Ask, w *Work) int {
 		}
 	}
 	return p.pick(ask, &score, w, best)
+}
+
+// takes reports whether the candidate can answer and has room, whatever the ask
+// says of its region and kind.
+func (a *Ask) takes(c *slot) bool {
+	l := c.live
+	if l.unready.Load() || c.unloaded != nil && c.unloaded.Load() || a.MaxCostMicros > 0 && c.micros > a.MaxCostMicros {
+		return false
+	}
+	limit := l.limit.Load()
+	return limit == 0 || a.Crowd || l.queued.Load() == 0 && l.inflight.Load() < int64(limit)
+}
+
+// fitting counts who fits.
+func (p *Pool) fitting(ask *Ask, w *Work) (fits int) {
+	for at, word := range w.mask {
+		for ; word != 0; word &= word - 1 {
+			if ask.takes(&p.slots[at*64+bits.TrailingZeros64(word)]) {
+				fits++
+			}
+		}
+	}
+	return fits
 }
 
 // standing is [Live.Standing], and Cold for an ask that passes the candidate's

@@ -11,10 +11,10 @@ const (
 	leastLimit  = 4
 	mostLimit   = 1024
 	lags        = 6     // of them in a request: to send it, to be scheduled there, to read the answer
-	tolerance   = 1.3   // times the latency without a queue
+	tolerance   = 1.15  // times the latency without a queue
 	slack       = 1e6   // ns more
 	noQueue     = 5e6   // ns: an answer this quick waits in no queue worth shedding for
-	nearBase    = 1.1   // times it, and half the slack: there is room to grow fast
+	nearBase    = 1.05  // times it, and half the slack: there is room to grow fast
 	fast        = 1.5   // times the limit then
 	carefully   = 0.25  // of its square root otherwise
 	deepest     = 0.5   // of the limit after a cut

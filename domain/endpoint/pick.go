@@ -4,6 +4,9 @@ package endpoint
 // load is spread; beyond it a worse endpoint would be chosen for no reason.
 const band = 0.05
 
+// rounding is more than what a total of 32 bits can be off.
+const rounding = 1e-5
+
 // exploration is one in how many asks that takes any candidate that would be as
 // good as the best if it were as quick. Without it one that was slow once would
 // be judged by that until its memory has faded.

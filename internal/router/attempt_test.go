@@ -332,6 +332,21 @@ func TestNobodyIsBlamedForTheCallersHaste(t *testing.T) {
 	})
 }
 
+// Whoever finds out that the only endpoints hang is told that nothing came in
+// time; once they are set aside, that nobody can answer.
+func TestWhenAllHangNobodyIsHealthy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t, "eu", hang, hang)
+		var codes []string
+		for range 8 {
+			trial, err := s.one(t.Context(), nil)
+			codes = append(codes, unanswered(trial, err).code)
+		}
+		require.Equal(t, "deadline_exceeded", codes[0])
+		require.Equal(t, "none_healthy", codes[len(codes)-1])
+	})
+}
+
 func TestACallerWhoLeavesIsNotWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStage(t, "eu", hang, hang)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/atom-fabric/fabric/domain/endpoint"
 )
 
 const (
@@ -77,6 +79,18 @@ func left(ctx context.Context) string {
 		return strconv.FormatInt(longestDeadline.Milliseconds(), 10)
 	}
 	return strconv.FormatInt(max(1, time.Until(end).Milliseconds()), 10)
+}
+
+// aside reports whether every endpoint that may answer is set aside or says that
+// it is not ready.
+func aside(t *target, a *endpoint.Ask) bool {
+	for i := range t.candidates {
+		c := &t.candidates[i]
+		if (a.Among == nil || a.Among.Has(i)) && c.Live.Ready() && !c.Live.Ejected(a.Now) {
+			return false
+		}
+	}
+	return true
 }
 
 // barred names the rules of policies that keep other endpoints from answering

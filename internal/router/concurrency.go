@@ -109,8 +109,8 @@ func lateness(ctx context.Context) (lag time.Duration, ok bool) {
 	const times = 10
 	timer := time.NewTimer(limitEvery / times)
 	defer timer.Stop()
-	for n := range times {
-		began := time.Now()
+	first, n := time.Now(), 0
+	for began := first; began.Sub(first) < limitEvery; n++ { // fewer times if each is late
 		if n > 0 {
 			timer.Reset(limitEvery / times)
 		}
@@ -119,13 +119,16 @@ func lateness(ctx context.Context) (lag time.Duration, ok bool) {
 			return 0, false
 		case <-timer.C:
 		}
-		lag += max(0, time.Since(began)-limitEvery/times)
+		now := time.Now()
+		lag += max(0, now.Sub(began)-limitEvery/times)
+		began = now
 	}
-	return lag / times, true
+	return lag / time.Duration(n), true
 }
 
-// adapt moves the limits of endpoints until ctx ends.
+// adapt moves the limits of endpoints, and the door, until ctx ends.
 func (r *Router) adapt(ctx context.Context) {
+	keeper := doorkeeper{waited: r.waited, began: r.opts.Now()}
 	for {
 		lag, ok := lateness(ctx)
 		if !ok {
@@ -139,5 +142,6 @@ func (r *Router) adapt(ctx context.Context) {
 			n.queue.gradient.Step(r.now(), int64(lag), n.live)
 			n.queue.next()
 		}
+		keeper.window(p, r.opts.Now())
 	}
 }

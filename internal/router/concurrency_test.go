@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"testing"
@@ -26,7 +27,9 @@ func TestOverloadIsSharedFairly(t *testing.T) {
 					return ctx.Err()
 				}
 				defer func() { <-slots }()
-				return after(service)(ctx)
+				// 4 to 6 ms: workers that all began and ended together would make whoever
+				// finds them busy wait for all of another's time, or for none.
+				return after(service - time.Millisecond + rand.N(2*time.Millisecond))(ctx)
 			})
 			ctx, cancel := context.WithCancel(t.Context())
 			var group sync.WaitGroup

@@ -13,7 +13,8 @@ import (
 )
 
 // A machine runs an upstream of so many workers, first come first served, some
-// way off. While it is starved nothing on it goes on: neither what it answers
+// way off. A request takes service, a fifth more or less: workers that all begin
+// and end together would give as many answers in a moment as in none. While it is starved nothing on it goes on: neither what it answers
 // nor, if the router is on it too, what is sent.
 type machine struct {
 	slots    chan struct{}
@@ -44,7 +45,7 @@ func (m *machine) answer(ctx context.Context) error {
 		return ctx.Err()
 	}
 	m.mu.Lock()
-	service := m.service
+	service := m.service*4/5 + rand.N(m.service*2/5)
 	m.mu.Unlock()
 	err := after(service)(ctx)
 	m.run()
@@ -202,7 +203,7 @@ func TestAStepInTheLatency(t *testing.T) {
 	require.GreaterOrEqual(t, got[1].share(), 0.9999)
 	require.Less(t, got[1].p(99), 100*time.Millisecond)
 	require.GreaterOrEqual(t, got[2].perSecond, 0.9*1333) // of 400 workers that begin and end together
-	require.Less(t, got[2].p(99), 1100*time.Millisecond)  // half a second of it waiting here
+	require.Less(t, got[2].p(99), 1200*time.Millisecond)  // half a second of it waiting here
 	require.GreaterOrEqual(t, got[3].share(), 0.9999)
 	require.Less(t, got[3].p(99), 20*time.Millisecond)
 }

@@ -148,14 +148,15 @@ func numbers(row []byte) (n, at int, wrong string) {
 // exponents, none of hundreds of digits.
 func simple(inner []byte) bool {
 	if len(inner) > 300 {
-		run := 0
-		for at := 0; at < len(inner); at += run + 1 {
-			if run = bytes.IndexByte(inner[at:], ','); run < 0 {
+		for at := 0; at < len(inner); {
+			run := bytes.IndexByte(inner[at:], ',')
+			if run < 0 {
 				run = len(inner) - at
 			}
 			if run > 300 {
 				return false
 			}
+			at += run + 1
 		}
 	}
 	for _, c := range inner {

@@ -108,6 +108,8 @@ func unanswered(try *trial, err error) *problem {
 		return &problem{status: statusGone}
 	case errors.Is(err, errNobody):
 		return unfit(try.target, &try.ask)
+	case errors.Is(err, errTimeout) && aside(try.target, &try.ask): // others waited in vain as well: it is no matter of this deadline
+		err = errUnreachable
 	}
 	p := failed(err)
 	if p.code == "none_healthy" || p.code == "deadline_exceeded" {
@@ -133,6 +135,9 @@ func (r *Router) invoke(w http.ResponseWriter, req *http.Request) {
 func (v *visit) invoke(page *page) (p *problem) {
 	r := v.r
 	if v.who, p = r.caller(v.req); p != nil {
+		return p
+	}
+	if p = r.knock(v.who.tenant); p != nil {
 		return p
 	}
 	in, p := r.read(v.w, v.req, page, v.who)

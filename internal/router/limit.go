@@ -15,7 +15,10 @@ type meter struct {
 	due  atomic.Int64  // ns: when the calls so far would all have been due at the rate
 	hour atomic.Uint64 // its number since 1970 in the upper 24 bits, then how many calls
 	day  atomic.Uint64
-	_    [40]byte
+	came atomic.Uint32 // since the doorkeeper looked
+	out  atomic.Uint32 // of them, that were kept out
+	shut atomic.Uint32 // of 2^32: the share of them that is kept out
+	_    [28]byte
 }
 
 // A bound is a tenant's quota, ready to be asked.

@@ -46,7 +46,7 @@ func newMetrics(registry *prometheus.Registry, r *Router) (metrics, error) {
 			Name: "fabric_router_limited_total", Help: "Calls that a tenant's quota refused, by bound: rate, hour, day.",
 		}, []string{"bound"}),
 		shed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fabric_router_shed_total", Help: "Calls that were refused because every permitted endpoint had all it can take.",
+			Name: "fabric_router_shed_total", Help: "Calls that were refused because every permitted endpoint, or the router itself, had all it can take.",
 		}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fabric_router_records_dropped_total", Help: "Decision records that did not reach the disk.",

@@ -23,6 +23,7 @@ type calls struct {
 	bounds   []float64
 	requests *prometheus.CounterVec
 	decided  *prometheus.CounterVec
+	failed   *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
 	addedAll prometheus.Histogram
 	added    *examples
@@ -35,6 +36,7 @@ type calls struct {
 // A pair is the way from the router's region to a runtime's.
 type pair struct {
 	decided  prometheus.Counter
+	failed   prometheus.Counter
 	latency  *examples
 	budget   time.Duration
 	budgeted prometheus.Counter
@@ -49,6 +51,9 @@ func newCalls(home string, bounds []float64) *calls {
 		}, []string{"code"}),
 		decided: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fabric_router_decisions_total", Help: "Calls that were answered, by region of the runtime.",
+		}, []string{"region"}),
+		failed: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fabric_router_failed_total", Help: "Calls that a runtime was asked for and that failed for a fault of ours, by its region.",
 		}, []string{"region"}),
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "fabric_router_call_seconds", Help: "Time of a call that a runtime was asked for, by the regions of the router and of the runtime.", Buckets: bounds,
@@ -69,7 +74,7 @@ func newCalls(home string, bounds []float64) *calls {
 
 // collectors are what is registered.
 func (c *calls) collectors() []prometheus.Collector {
-	return []prometheus.Collector{c.requests, c.decided, c.latency, c.addedAll, c.budgeted, c.missed, newBudgetLeft(c)}
+	return []prometheus.Collector{c.requests, c.decided, c.failed, c.latency, c.addedAll, c.budgeted, c.missed, newBudgetLeft(c)}
 }
 
 // ended counts a call that has ended at now.
@@ -90,7 +95,9 @@ func (c *calls) ended(v *visit, now time.Time) {
 	if missed {
 		p.missed.Inc()
 	}
-	if !failed {
+	if failed {
+		p.failed.Inc()
+	} else {
 		p.decided.Inc()
 	}
 	p.hour.count(at, missed)
@@ -111,7 +118,7 @@ func (c *calls) pair(region string) *pair {
 	if found, ok := c.byRegion.Load(region); ok {
 		return found.(*pair)
 	}
-	p := &pair{decided: c.decided.WithLabelValues(region), budget: budgetBetween,
+	p := &pair{decided: c.decided.WithLabelValues(region), failed: c.failed.WithLabelValues(region), budget: budgetBetween,
 		budgeted: c.budgeted.WithLabelValues(c.home, region), missed: c.missed.WithLabelValues(c.home, region)}
 	if region == c.home {
 		p.budget = budgetWithin

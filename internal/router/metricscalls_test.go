@@ -58,6 +58,7 @@ func TestCallsAreHeldAgainstTheBudgetOfTheirRegions(t *testing.T) {
 		"fabric_router_requests_total 200": 40, "fabric_router_requests_total 503": 1, "fabric_router_requests_total 499": 1,
 		"fabric_router_requests_total 422": 1, "fabric_router_requests_total 401": 1,
 		"fabric_router_decisions_total eu": 39, "fabric_router_decisions_total us": 1,
+		"fabric_router_failed_total eu": 1, "fabric_router_failed_total us": 0,
 		"fabric_router_call_seconds eu eu": 42, "fabric_router_call_seconds eu us": 1, "fabric_router_added_seconds": 44,
 		"fabric_router_budget_calls_total eu eu": 40, "fabric_router_budget_missed_total eu eu": 2,
 		"fabric_router_budget_calls_total eu us": 1, "fabric_router_budget_missed_total eu us": 0,

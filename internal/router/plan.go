@@ -23,6 +23,7 @@ type plan struct {
 	ups      map[string]*upstream.Endpoint // by URL
 	bounds   map[string]*bound             // by who calls
 	probes   []probe
+	unasked  bool // the plan before did not know one of the endpoints or packages
 	said     atomic.Pointer[agedText]
 }
 
@@ -102,7 +103,7 @@ func (p *plan) know(key string, e routing.Endpoint, before *plan) *node {
 	if known := before.node(key); known != nil && known.URL == e.URL {
 		n.live, n.queue = known.live, known.queue
 	} else {
-		n.live, n.fresh = &endpoint.Live{}, true
+		n.live, n.fresh, p.unasked = &endpoint.Live{}, true, true
 		n.queue = &queue{live: n.live}
 	}
 	p.nodes[key] = n
@@ -200,6 +201,8 @@ func (p *plan) watched(n *node, path, manifest string, before *plan) *atomic.Boo
 	flag := &atomic.Bool{}
 	if before != nil && before.unloaded[id] != nil {
 		flag = before.unloaded[id]
+	} else {
+		p.unasked = true
 	}
 	p.unloaded[id] = flag
 	p.probes = append(p.probes, probe{n, path, manifest, flag})

@@ -73,6 +73,8 @@ type recorder struct {
 	kick    chan struct{} // capacity 1: write now
 	asleep  atomic.Bool   // the writer waits for a kick, not for the time
 
+	batch []Record // of the one that writes
+
 	mu     sync.Mutex
 	recent []Record // a ring: few are looked for, all are kept
 	next   int
@@ -152,7 +154,7 @@ func (r *recorder) run(ctx context.Context) error {
 // commit writes what waits in one go, and reports whether there was anything.
 func (r *recorder) commit(lines *bytes.Buffer) bool {
 	lines.Reset()
-	var records []Record
+	records := r.batch[:0]
 	var record Record
 	end := uint64(0)
 	lost := int64(0)
@@ -178,6 +180,7 @@ func (r *recorder) commit(lines *bytes.Buffer) bool {
 	if end == 0 {
 		return false
 	}
+	r.batch = records[:0]
 	err := r.spool.append(lines.Bytes(), len(records))
 	if err != nil {
 		r.dropped.Add(float64(len(records)))

@@ -79,7 +79,8 @@ type Router struct {
 	strict  map[string]bool   // tenants, "*" for all
 	kept    map[string]counts // of calls, from before the start
 	metrics metrics
-	scratch sync.Pool // of *endpoint.Work
+	scratch sync.Pool            // of *endpoint.Work
+	waited  func() time.Duration // see [doorkeeper]
 	memory  memory
 }
 
@@ -89,7 +90,7 @@ func New(opts Options) (*Router, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Router{opts: opts, start: opts.Now(), kick: make(chan struct{}, 1), key: key,
+	r := &Router{opts: opts, start: opts.Now(), kick: make(chan struct{}, 1), key: key, waited: waiting(),
 		retries: endpoint.NewBudget(retryShare, retryFloor), hedges: endpoint.NewBudget(hedgeShare, hedgeFloor)}
 	r.scratch.New = func() any { return new(endpoint.Work) }
 	if r.metrics, err = newMetrics(opts.Registry, r); err != nil {
@@ -125,6 +126,9 @@ func (r *Router) Use(s routing.Snapshot) error {
 		r.opts.Verifier.Revoke(s.Revocations)
 	}
 	r.plan.Store(plan)
+	if !plan.unasked { // all of it was asked within this second
+		return nil
+	}
 	select {
 	case r.kick <- struct{}{}:
 	default:

@@ -91,8 +91,18 @@ func (s *shipper) ship(ctx context.Context, count int) (more bool, err error) {
 	if err != nil || len(lines) == 0 {
 		return false, err
 	}
-	body := fmt.Appendf(nil, `{"router":%q,"region":%q,"records":[`, s.spool.id, s.region)
-	body = append(append(body, bytes.Join(lines, []byte(","))...), "]}"...)
+	size := 256
+	for _, line := range lines {
+		size += len(line) + 1
+	}
+	body := fmt.Appendf(make([]byte, 0, size), `{"router":%q,"region":%q,"records":[`, s.spool.id, s.region)
+	for i, line := range lines {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, line...)
+	}
+	body = append(body, "]}"...)
 	next, err := s.sink(ctx, s.spool.id+"-"+strconv.FormatInt(last, 10), body)
 	if err != nil {
 		return false, err

@@ -51,6 +51,9 @@ func (v *visit) inference(page *page) *problem {
 	if p != nil {
 		return p
 	}
+	if p := r.knock(v.who.tenant); p != nil {
+		return p
+	}
 	if p := readBody(v.w, v.req, page, maxTensors); p != nil {
 		return p
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 // watch asks every endpoint and every package on it whether they are ready,
-// once a second and after a new snapshot, until ctx ends. A tenth of the second
+// once a second and after a snapshot that names a new one, until ctx ends. A tenth of the second
 // is chance, so that many routers do not ask at the same moment.
 func (r *Router) watch(ctx context.Context) {
 	for {

@@ -275,8 +275,9 @@ func leaves(t *testing.T, program string, b *strings.Builder) {
 // one tenant. The other one's tail is at most twice what it is alone.
 func overload(t *testing.T, program string, b *strings.Builder) {
 	const workers, service, capacity = 8, 20 * time.Millisecond, 400
-	fmt.Fprintf(b, "\n## Overload\n\nAn upstream of %d workers and %v a request does %d/s, and gets three times that, ten elevenths of it from one tenant.\n\n"+
+	fmt.Fprintf(b, "\n## Overload\n\nAn upstream of %d workers and %v a request, a fifth more or less, does %d/s, and gets three times that, ten elevenths of it from one tenant.\n\n"+
 		"| proxy | small tenant alone: p99, ms | beside the big one: good, %% | p99, ms | answered, /s |\n| --- | --- | --- | --- | --- |\n", workers, service, capacity)
+	g := newGun(t)
 	for _, kind := range []string{"ours", "nginx", "haproxy"} {
 		t.Run("overload/"+kind, func(t *testing.T) {
 			s := startServer(t, answerOf(100), service)
@@ -290,35 +291,19 @@ func overload(t *testing.T, program string, b *strings.Builder) {
 			case "haproxy":
 				f = startHAProxy(t, []*server{s})
 			}
-			client := newClient(1024)
-			defer client.CloseIdleConnections()
-			ask := func(tenant string) func() bool {
-				return func() bool { _, whole := f.ask(context.Background(), client, tenant, ""); return whole }
-			}
-			late := func(p *pace) (out []sample) {
-				p.group.Wait()
-				for _, s := range p.samples {
-					if s.at > 4*time.Second {
-						out = append(out, s)
-					}
-				}
-				return out
-			}
-			var alone, small, big pace
-			alone.run(time.Now(), 3*capacity/11, 8*time.Second, ask("small"))
-			lone := late(&alone)
-			began := time.Now()
+			lone := g.fire(t, f, "small", 128, 3*capacity/11, 8*time.Second)
+			var few, many volley
 			var both sync.WaitGroup
-			both.Go(func() { small.run(began, 3*capacity/11, 12*time.Second, ask("small")) })
-			both.Go(func() { big.run(began, 30*capacity/11, 12*time.Second, ask("big")) })
+			both.Go(func() { many = g.fire(t, f, "big", 1024, 30*capacity/11, 14*time.Second) })
+			time.Sleep(5 * time.Second) // limits move
+			few = g.fire(t, f, "small", 128, 3*capacity/11, 8*time.Second)
 			both.Wait()
-			few, many := late(&small), late(&big)
-			kept := 100 * float64(goods(few)) / float64(len(few))
-			fmt.Fprintf(b, "| %s | %.1f | %.1f | %.1f | %.0f |\n", f.name, quantile(lone, 99), kept, quantile(few, 99), float64(goods(few)+goods(many))/8)
-			t.Logf("alone %.1f, beside %.1f ms, %.1f %%, %d and %d of %d", quantile(lone, 99), quantile(few, 99), kept, goods(few), goods(many), len(many))
+			kept := few.share()
+			fmt.Fprintf(b, "| %s | %.1f | %.1f | %.1f | %.0f |\n", f.name, lone.P99/1000, kept, few.P99/1000, few.PerSecond+many.PerSecond)
+			t.Logf("alone %.1f, beside %.1f ms, %.1f %%, big %v", lone.P99/1000, few.P99/1000, kept, many)
 			if kind == "ours" {
 				require.GreaterOrEqual(t, kept, 99.0)
-				require.LessOrEqual(t, quantile(few, 99), 2*quantile(lone, 99))
+				require.LessOrEqual(t, few.P99, 2*lone.P99)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -224,7 +225,7 @@ func (s *server) infer(c net.Conn, in *bufio.Reader, req *http.Request, n int64)
 	if s.workers != nil {
 		s.workers <- struct{}{}
 		defer func() { <-s.workers }()
-		time.Sleep(s.service)
+		time.Sleep(s.service*4/5 + rand.N(s.service*2/5)) // workers that all end together would make everybody wait for all of one's time
 	} else if !s.wait(c, in, req, s.service) {
 		return false
 	}

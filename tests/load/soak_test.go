@@ -41,6 +41,7 @@ func TestSoak(t *testing.T) {
 	client := newClient(256)
 
 	var good, refused, left, silent atomic.Int64
+	var statuses [600]atomic.Int64
 	ask := func() bool {
 		ctx, leaves := context.Background(), rand.N(10) == 0
 		if leaves {
@@ -56,6 +57,7 @@ func TestSoak(t *testing.T) {
 			left.Add(1)
 		case status >= 400:
 			refused.Add(1)
+			statuses[min(status, len(statuses)-1)].Add(1)
 		default:
 			silent.Add(1)
 		}
@@ -125,13 +127,19 @@ func TestSoak(t *testing.T) {
 	n := float64(len(warm))
 	slope := (n*sumXY - sumX*sumY) / (n*sumXX - sumX*sumX)
 	last := points[len(points)-1]
+	how := ""
+	for status := range statuses {
+		if n := statuses[status].Load(); n > 0 {
+			how += fmt.Sprintf(", %d x %d", n, status)
+		}
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Soak\n\nThe router under %d requests/s for %v, every tenth of a caller who leaves within 10 ms, while one of three upstreams (two in the home region)\n"+
 		"misbehaves for three seconds in every four: %d faults of the %d kinds of the fault tests.\n\n- command: `make soak-router`\n- machine: %s\n\n"+
-		"| | |\n| --- | --- |\n| answered | %d |\n| refused | %d |\n| callers that left | %d |\n| neither answered nor refused | %d |\n| p99 of all, ms | %.1f |\n"+
+		"| | |\n| --- | --- |\n| answered | %d |\n| refused | %d%s |\n| callers that left | %d |\n| neither answered nor refused | %d |\n| p99 of all, ms | %.1f |\n"+
 		"| resident memory after a tenth, at the end, MiB | %.1f, %.1f |\n| its slope, MiB a minute | %.3f |\n| goroutines after a tenth, at the end without load | %d, %d |\n| descriptors after a tenth, at the end | %d, %d |\n\n"+
 		"| minute | resident, MiB | goroutines | descriptors |\n| --- | --- | --- | --- |\n",
-		soakRate, during, faults, int(errsFast), harness.Describe(t), good.Load(), refused.Load(), left.Load(), silent.Load(), quantile(p.samples, 99),
+		soakRate, during, faults, int(errsFast), harness.Describe(t), good.Load(), refused.Load(), how, left.Load(), silent.Load(), quantile(p.samples, 99),
 		warm[0].rss, last.rss, slope, warm[0].goroutines, last.goroutines, warm[0].files, last.files)
 	for i, q := range points {
 		if i%4 == 0 || i == len(points)-1 {

@@ -38,8 +38,10 @@ type figure struct {
 
 // A worker has a connection and what was measured on it.
 type worker struct {
+	address  string
 	conn     net.Conn
 	in       *bufio.Reader
+	over     bool // the other side said that it closes the connection
 	took     []time.Duration
 	bad      int64
 	statuses map[string]int
@@ -52,12 +54,11 @@ func (l *load) run() (figure, error) {
 	}
 	workers := make([]*worker, l.conns)
 	for i := range workers {
-		conn, err := net.DialTimeout("tcp", l.address, 5*time.Second)
-		if err != nil {
+		workers[i] = &worker{address: l.address, in: bufio.NewReaderSize(nil, 8<<10), took: make([]time.Duration, 0, 1<<10), statuses: map[string]int{}}
+		if err := workers[i].dial(); err != nil {
 			return figure{}, err
 		}
-		defer conn.Close()
-		workers[i] = &worker{conn: conn, in: bufio.NewReaderSize(conn, 8<<10), took: make([]time.Duration, 0, 1<<14), statuses: map[string]int{}}
+		defer workers[i].close()
 	}
 	if l.rate == 0 { // each connection once, so that none is new when it counts
 		var group sync.WaitGroup
@@ -80,9 +81,14 @@ func (l *load) run() (figure, error) {
 				if l.rate > 0 { // by the clock, whether or not the last was answered
 					k := turn.Add(1) - 1
 					from = began.Add(time.Duration(k) * time.Second / time.Duration(l.rate))
+				}
+				if from.Sub(began) >= l.time {
+					return
+				}
+				if l.rate > 0 {
 					time.Sleep(time.Until(from))
 				}
-				if from.Sub(began) > l.time || !w.once(request, from) {
+				if !w.once(request, from) && w.dial() != nil {
 					return
 				}
 			}
@@ -90,6 +96,22 @@ func (l *load) run() (figure, error) {
 	}
 	group.Wait()
 	return sum(workers, time.Since(began)), nil
+}
+
+// dial connects, again if need be.
+func (w *worker) dial() (err error) {
+	w.close()
+	if w.conn, err = net.DialTimeout("tcp", w.address, 5*time.Second); err == nil {
+		w.in.Reset(w.conn)
+		w.over = false
+	}
+	return err
+}
+
+func (w *worker) close() {
+	if w.conn != nil {
+		_ = w.conn.Close()
+	}
 }
 
 // once sends the request and reads an answer. It reports whether the
@@ -104,10 +126,10 @@ func (w *worker) once(request []byte, from time.Time) bool {
 	if status != "200" {
 		w.bad++
 		w.statuses[status]++
-		return true
+		return !w.over
 	}
 	w.took = append(w.took, time.Since(from))
-	return true
+	return !w.over
 }
 
 func (w *worker) exchange(request []byte) (string, error) {
@@ -129,6 +151,8 @@ func (w *worker) exchange(request []byte) (string, error) {
 			if got := line[9:12]; string(got) != status {
 				status = string(got)
 			}
+		case bytes.EqualFold(line, []byte("Connection: close")):
+			w.over = true
 		case len(line) > 16 && bytes.EqualFold(line[:16], []byte("Content-Length: ")):
 			if length, err = strconv.Atoi(string(line[16:])); err != nil {
 				return "", err
