@@ -88,4 +88,6 @@ names(list) if {
 	}
 }
 
-sites_at_least(n) if sum([c.sites | some c in input.cohort]) >= n
+sites_at_least(n) if sites >= n
+
+sites := sum([c.sites | some c in input.cohort])

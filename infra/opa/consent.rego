@@ -25,7 +25,9 @@ usable(tenant, id) if {
 	granted(f)
 	f.consented == true
 	f.withdrawn == false
-	count(missing(f)) == 0
+	every purpose in purposes {
+		purpose in f.purposes
+	}
 }
 
 granted(f) if f.tenant == input.tenant

@@ -78,3 +78,13 @@ func busy(tb testing.TB) time.Duration {
 	require.NoError(tb, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+// What it takes to put a bundle in force: its rules are compiled and planned.
+func BenchmarkActivate(b *testing.B) {
+	begin := busy(b)
+	for b.Loop() {
+		_, err := opa.New(b.Context(), opa.Options{})
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64(busy(b)-begin)/float64(b.N), "cpu-ns/op")
+}

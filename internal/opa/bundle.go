@@ -197,19 +197,19 @@ func (e *Engine) Receive(ctx context.Context, archive, signature []byte, verify 
 	return e.Activate(ctx, b)
 }
 
-// compile returns the compiler of the modules.
-func (b Bundle) compile() (*ast.Compiler, error) {
+// compile returns the compiler of the modules, and the modules as they were read.
+func (b Bundle) compile() (*ast.Compiler, map[string]*ast.Module, error) {
 	parsed := make(map[string]*ast.Module, len(b.Modules))
 	for name, source := range b.Modules {
 		module, err := ast.ParseModuleWithOpts(name, source, ast.ParserOptions{RegoVersion: ast.RegoV1})
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrCompile, err)
+			return nil, nil, fmt.Errorf("%w: %w", ErrCompile, err)
 		}
 		parsed[name] = module
 	}
 	compiler := ast.NewCompiler()
 	if compiler.Compile(parsed); compiler.Failed() {
-		return nil, fmt.Errorf("%w: %w", ErrCompile, compiler.Errors)
+		return nil, nil, fmt.Errorf("%w: %w", ErrCompile, compiler.Errors)
 	}
-	return compiler, nil
+	return compiler, parsed, nil
 }

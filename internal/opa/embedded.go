@@ -3,6 +3,7 @@ package opa
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -16,8 +17,10 @@ import (
 	"github.com/atom-fabric/fabric/infra/opa"
 )
 
-// A program is a bundle, compiled: a compiled query for each question. It never
-// changes, so that a decision is of one revision from its begin to its end.
+// A program is a bundle, compiled: a machine that runs its rules, and a compiled
+// query for each question, for OPA's evaluator where a machine does not run them.
+// It never changes, so that a decision is of one revision from its begin to its
+// end.
 type program struct {
 	revision int64
 	content  artifact.Digest
@@ -27,6 +30,8 @@ type program struct {
 	txn      storage.Transaction // the data never changes: one read for all decisions
 	allow    map[string]ast.Body
 	reasons  map[string]ast.Body
+	machine  *machine // nil where the rules are beyond it
+	words    vocabulary
 	known    recollection
 }
 
@@ -35,7 +40,7 @@ type program struct {
 // converted when it is read.
 // Errors: [ErrCompile].
 func (b Bundle) program(ctx context.Context) (*program, error) {
-	compiler, err := b.compile()
+	compiler, modules, err := b.compile()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +67,7 @@ func (b Bundle) program(ctx context.Context) (*program, error) {
 	}
 	p := &program{
 		revision: b.Document.Revision, content: content, shipped: maps.Equal(shipped, b.Modules),
-		compiler: compiler, store: store, txn: txn, allow: map[string]ast.Body{}, reasons: map[string]ast.Body{},
+		compiler: compiler, store: store, txn: txn, allow: map[string]ast.Body{}, reasons: map[string]ast.Body{}, words: newVocabulary(),
 	}
 	for _, question := range policy.Questions() {
 		for member, into := range map[string]map[string]ast.Body{"allow": p.allow, "reasons": p.reasons} {
@@ -75,6 +80,17 @@ func (b Bundle) program(ctx context.Context) (*program, error) {
 			}
 		}
 	}
+	whole, err := store.Read(ctx, txn, storage.Path{})
+	if err != nil {
+		return nil, err
+	}
+	data, ok := whole.(ast.Value)
+	if !ok {
+		return nil, fmt.Errorf("%w: the data is %T", ErrCompile, whole)
+	}
+	if p.machine, err = newMachine(ctx, modules, data); err != nil && !errors.Is(err, errBeyond) {
+		return nil, err
+	}
 	return p, nil
 }
 
@@ -82,48 +98,67 @@ func (b Bundle) program(ctx context.Context) (*program, error) {
 // [ErrUndecided]. The rules that ship never allow with a reason against it,
 // which is a property test; of other rules the reasons are asked then, too.
 func (p *program) decide(ctx context.Context, question string, input ast.Value) (answer, error) {
-	query, ok := p.allow[question]
-	if !ok {
+	if _, ok := p.allow[question]; !ok {
 		return answer{}, fmt.Errorf("question %q: %w", question, ErrUndecided)
 	}
-	value, err := p.evaluate(ctx, query, input)
+	if ctx.Err() != nil {
+		return answer{}, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	}
+	term := ast.NewTerm(input)
+	if p.machine == nil {
+		return p.answer(
+			func() (ast.Value, error) { return p.evaluate(ctx, p.allow[question], term) },
+			func() (ast.Value, error) { return p.evaluate(ctx, p.reasons[question], term) })
+	}
+	x := p.machine.begin()
+	defer x.end()
+	return p.answer(
+		func() (ast.Value, error) { return x.ask(question, "allow", term) },
+		func() (ast.Value, error) { return x.ask(question, "reasons", term) })
+}
+
+// answer reads the two members of a decision, the second where it has a say.
+func (p *program) answer(allow, reasons func() (ast.Value, error)) (answer, error) {
+	value, err := allow()
 	if err != nil {
 		return answer{}, err
 	}
-	allow, ok := value.(bool)
+	truth, ok := value.(ast.Boolean)
 	if !ok {
 		return answer{}, ErrUndecided
 	}
-	a := answer{Allow: &allow}
-	if allow && p.shipped {
+	a := answer{Allow: (*bool)(&truth)}
+	if bool(truth) && p.shipped {
 		return a, nil
 	}
-	if value, err = p.evaluate(ctx, p.reasons[question], input); err != nil {
+	if value, err = reasons(); err != nil {
 		return answer{}, err
 	}
-	reasons, ok := value.([]any)
-	if !ok {
+	var all []*ast.Term
+	switch said := value.(type) {
+	case ast.Set:
+		all = said.Slice() // in order
+	case *ast.Array:
+		said.Foreach(func(t *ast.Term) { all = append(all, t) })
+	default:
 		return answer{}, ErrUndecided
 	}
-	for _, r := range reasons {
-		text, ok := r.(string)
+	for _, t := range all {
+		text, ok := t.Value.(ast.String)
 		if !ok {
 			return answer{}, ErrUndecided
 		}
-		a.Reasons = append(a.Reasons, text)
+		a.Reasons = append(a.Reasons, string(text))
 	}
 	return a, nil
 }
 
-// evaluate runs a compiled query. It is not cut short: these rules end, since
-// Rego has no recursion, and to wait for a cancellation would cost a goroutine
-// for each decision of some microseconds.
-func (p *program) evaluate(ctx context.Context, query ast.Body, input ast.Value) (any, error) {
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
-	}
+// evaluate runs a compiled query with OPA's evaluator. It is not cut short: these
+// rules end, since Rego has no recursion, and to wait for a cancellation would
+// cost a goroutine for each decision of some microseconds.
+func (p *program) evaluate(ctx context.Context, query ast.Body, input *ast.Term) (ast.Value, error) {
 	var answers []*ast.Term
-	err := topdown.NewQuery(query).WithCompiler(p.compiler).WithStore(p.store).WithTransaction(p.txn).WithInput(ast.NewTerm(input)).
+	err := topdown.NewQuery(query).WithCompiler(p.compiler).WithStore(p.store).WithTransaction(p.txn).WithInput(input).
 		Iter(ctx, func(r topdown.QueryResult) error {
 			answers = append(answers, r["answer"])
 			return nil
@@ -134,14 +169,7 @@ func (p *program) evaluate(ctx context.Context, query ast.Body, input ast.Value)
 	case len(answers) != 1 || answers[0] == nil:
 		return nil, ErrUndecided
 	}
-	if truth, ok := answers[0].Value.(ast.Boolean); ok {
-		return bool(truth), nil
-	}
-	value, err := ast.JSONWithOpt(answers[0].Value, ast.JSONOpt{SortSets: true})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUndecided, err)
-	}
-	return value, nil
+	return answers[0].Value, nil
 }
 
 // read takes a decision from the JSON of data.fabric.<question>.

@@ -177,7 +177,7 @@ func (p *program) verdict(ctx context.Context, question string, input any) (Verd
 			return v, nil
 		}
 	}
-	value, err := valueOf(input)
+	value, err := p.words.valueOf(input)
 	if err != nil {
 		return Verdict{}, fmt.Errorf("%w: %w", ErrUndecided, err)
 	}

@@ -100,7 +100,7 @@ func feed(ctx context.Context, source func(context.Context) ([]policy.Decision, 
 
 // one decides a decision again. What it asked is read once for both.
 func (r *Replay) one(ctx context.Context, d policy.Decision) (from, to policy.Outcome) {
-	input, err := valueOf(d.Input)
+	input, err := r.from.words.valueOf(d.Input)
 	if err != nil {
 		return policy.Outcome{Undecided: true}, policy.Outcome{Undecided: true}
 	}
