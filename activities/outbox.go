@@ -17,7 +17,7 @@ type Outbox interface {
 	// OutboxChanged returns when a row may have been added, or after wait.
 	OutboxChanged(ctx context.Context, wait time.Duration) error
 	// OutboxBacklog returns how many rows wait, how many were given up, and how
-	// long the oldest waiting one has been due.
+	// long ago the command of the oldest waiting one was.
 	OutboxBacklog(ctx context.Context) (Backlog, error)
 }
 

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/atom-fabric/fabric/api/v1"
@@ -68,6 +70,9 @@ func voter(b approval.Ballot, name string, standing approval.Standing, now time.
 		if g.To == name && name != b.Request.Requester && b.May(g.From) == nil {
 			return v1.Voter{CanDecide: true, OnBehalfOf: g.From}
 		}
+	}
+	if errors.Is(why, approval.ErrStranger) { // to the person, not of a signature
+		return v1.Voter{Because: "you were not registered as " + strings.Join(b.Request.Roles, " or ") + " when it was asked for"}
 	}
 	return v1.Voter{Because: why.Error()}
 }

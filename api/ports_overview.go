@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/atom-fabric/fabric/domain/dp"
+	"github.com/atom-fabric/fabric/domain/round"
 )
 
 // A RunFilter picks runs of a list; what is empty picks all.
@@ -14,6 +15,7 @@ type RunFilter struct {
 
 // A RunProgress is what rounds of a run have received and cost so far.
 type RunProgress struct {
+	Asked  round.Params   // of the run
 	Rounds []RoundTraffic // by number; a round that nobody answered is absent
 	Stages []StageProgress
 	Costs  []RoundCost // by feature and round

@@ -16,15 +16,11 @@ import (
 // progress answers with what the rounds of a run received and cost.
 func (s *Training) progress(c *gin.Context, k call) error {
 	ctx, id := c.Request.Context(), c.Param("id")
-	run, err := s.runs.Run(ctx, k.Caller, id)
-	if err != nil {
-		return err
-	}
 	found, err := s.runs.Progress(ctx, k.Caller, id)
 	if err != nil {
 		return err
 	}
-	delta := run.Params.Privacy.Delta
+	delta := found.Asked.Privacy.Delta
 	if delta <= 0 {
 		delta = privacy.DefaultDelta
 	}
@@ -41,7 +37,7 @@ func (s *Training) progress(c *gin.Context, k call) error {
 		}),
 		Privacy: s.spent.of(found.Costs, delta),
 	}
-	out.Privacy.Limit = run.Params.Privacy.MaxEpsilon
+	out.Privacy.Limit = found.Asked.Privacy.MaxEpsilon
 	return s.b.send(c, http.StatusOK, out)
 }
 

@@ -46,7 +46,11 @@ type operation struct {
 
 // A spec is the document, by operation.
 type spec struct {
-	doc        *openapi3.T
+	doc *openapi3.T
+	// plain says of itself that it is a version 3.0: for one of 3.1 the filter
+	// compiles the schema of a parameter, and its patterns, for every request.
+	// The parameters have no keyword that 3.0 has not; bodies are compared so too.
+	plain      *openapi3.T
 	operations map[string]*operation
 }
 
@@ -56,7 +60,7 @@ func readSpec() (*spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("openapi.yaml: %w", err)
 	}
-	s := &spec{doc: doc, operations: map[string]*operation{}}
+	s := &spec{doc: doc, plain: &openapi3.T{OpenAPI: "3.0.3", Components: doc.Components, Security: doc.Security}, operations: map[string]*operation{}}
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
 			o, err := readOperation(method, path, item, op)

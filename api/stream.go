@@ -12,6 +12,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -117,6 +118,9 @@ func (b *Border) serveContent(c *gin.Context, open func(context.Context) (io.Rea
 	c.Header("Cache-Control", "private, immutable, max-age=86400") // the digest names it for ever
 	if filename != "" {
 		c.Header("Content-Disposition", `attachment; filename="`+filename+`"`)
+	}
+	if strings.Contains(c.GetHeader("Range"), ",") {
+		c.Request.Header.Del("Range") // several ranges at once: the whole, as RFC 9110, section 14.2 allows
 	}
 	http.ServeContent(&ranged{ResponseWriter: c.Writer, c: c, b: b}, c.Request, "", time.Time{}, content)
 	if content.err != nil {

@@ -59,6 +59,9 @@ func (s *Training) start(c *gin.Context, k call) error {
 	if err := decode(k.body, &in); err != nil {
 		return err
 	}
+	if err := keepable(k.Tenant, in.ModelID); err != nil {
+		return err
+	}
 	ctx := c.Request.Context()
 	params := paramsOf(in.Params)
 	if params.Production {

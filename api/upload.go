@@ -37,6 +37,19 @@ type uploading struct {
 // repository is where the packages of its model are.
 func (up *uploading) repository() string { return "models/" + up.said.Tenant + "/" + up.said.Model }
 
+// keepable refuses a model whose packages no registry could keep, before
+// anybody trains or sends it.
+func keepable(tenant, model string) error {
+	const rule = "OCI repositories are named so: letters and digits, with one dot, one or two underscores, or dashes between them"
+	switch {
+	case !catalog.ValidStep(tenant):
+		return badParams.because("packages of this tenant could not be kept. " + rule)
+	case !catalog.ValidStep(model):
+		return badParams.at("/model_id", "no package could be kept under this name. "+rule)
+	}
+	return nil
+}
+
 // upload takes a signed package. Its signatures are verified before a byte of
 // the content is stored, and each file is compared with the digest in the
 // manifest before it is kept. A file that its sender has sent ahead in pieces
@@ -92,6 +105,9 @@ func (s *Exchange) announced(ctx context.Context, parts *form, tenant string) (*
 	}
 	if up.said.Tenant != tenant {
 		return nil, notFound // of another tenant: not even that it verifies is said
+	}
+	if err := keepable(tenant, up.said.Model); err != nil {
+		return nil, err
 	}
 	if up.said.Weights != up.pkg.Weights.Digest {
 		return nil, badPackage.because("the statement vouches for other weights than the manifest holds")

@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -30,6 +33,14 @@ func (s *spec) checkParameters(r *http.Request, o *operation, path map[string]st
 		if len(values) > 1 {
 			return invalidRequest.at("query:"+clip(name), "occurs more than once")
 		}
+		if !isText(values[0]) {
+			return invalidRequest.at("query:"+name, "is no text")
+		}
+	}
+	for name, value := range path {
+		if !isText(value) {
+			return invalidRequest.at("path:"+name, "is no text")
+		}
 	}
 	// Without its body: the filter reads all of it into memory, however long it
 	// is, before it looks at a security requirement.
@@ -38,7 +49,7 @@ func (s *spec) checkParameters(r *http.Request, o *operation, path map[string]st
 	input := &openapi3filter.RequestValidationInput{
 		Request:    bare,
 		PathParams: path,
-		Route:      &routers.Route{Spec: s.doc, Path: o.path, PathItem: o.item, Method: o.method, Operation: o.spec},
+		Route:      &routers.Route{Spec: s.plain, Path: o.path, PathItem: o.item, Method: o.method, Operation: o.spec},
 		Options: &openapi3filter.Options{
 			MultiError:         true,
 			ExcludeRequestBody: true,
@@ -53,6 +64,10 @@ func (s *spec) checkParameters(r *http.Request, o *operation, path map[string]st
 	return nil
 }
 
+// isText says whether a value of the line can be stored and shown. Where the
+// document sets no pattern, any bytes can be written there.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
 // checkBody compares a JSON body with the document.
 func checkBody(schema *openapi3.Schema, body []byte) error {
 	var value any
@@ -62,7 +77,35 @@ func checkBody(schema *openapi3.Schema, body []byte) error {
 	if err := schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.VisitAsRequest()); err != nil {
 		return &Problem{Kind: invalidRequest, Items: faults(err, "body")}
 	}
+	if at, found := nulIn(value, nil); found {
+		return invalidRequest.at(clip(jsonPointer(at)), "holds the character U+0000, which no text here does")
+	}
 	return nil
+}
+
+// nulIn returns where a JSON value holds U+0000: no column can keep it, neither
+// as text nor inside a document.
+func nulIn(v any, at []string) ([]string, bool) {
+	switch v := v.(type) {
+	case string:
+		return at, strings.ContainsRune(v, 0)
+	case []any:
+		for i, one := range v {
+			if where, found := nulIn(one, append(at, strconv.Itoa(i))); found {
+				return where, true
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if strings.ContainsRune(name, 0) {
+				return at, true
+			}
+			if where, found := nulIn(v[name], append(at, name)); found {
+				return where, true
+			}
+		}
+	}
+	return nil, false
 }
 
 // decode reads a body that was checked into its type, strictly: what the

@@ -6,7 +6,9 @@ import (
 	"slices"
 	"time"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/operatorservice/v1"
+	taskqueue "go.temporal.io/api/taskqueue/v1"
 	"go.temporal.io/sdk/client"
 )
 
@@ -14,11 +16,12 @@ import (
 type Inspection struct {
 	Retention time.Duration
 	Missing   []string // search attributes of the contract that it lacks
+	Idle      []string // of the queues that were named: those that nobody asks for work
 }
 
-// Inspect looks at the namespace and changes nothing.
+// Inspect looks at the namespace and some of its queues, and changes nothing.
 // Errors: what the server says; *serviceerror.NamespaceNotFound among them.
-func Inspect(ctx context.Context, opts Options) (Inspection, error) {
+func Inspect(ctx context.Context, opts Options, queues ...string) (Inspection, error) {
 	var out Inspection
 	settings, err := opts.client()
 	if err != nil {
@@ -49,5 +52,29 @@ func Inspect(ctx context.Context, opts Options) (Inspection, error) {
 		}
 	}
 	slices.Sort(out.Missing)
+	for _, queue := range queues {
+		nobody, err := idle(ctx, c, queue, time.Now())
+		if err != nil {
+			return out, err
+		}
+		if nobody {
+			out.Idle = append(out.Idle, queue)
+		}
+	}
 	return out, nil
+}
+
+// idle says whether nobody asks a queue for work. Which kinds of it a queue has
+// differs, and the process that asks for one asks for all.
+func idle(ctx context.Context, pollers Pollers, queue string, now time.Time) (bool, error) {
+	for _, kind := range []enums.TaskQueueType{enums.TASK_QUEUE_TYPE_WORKFLOW, enums.TASK_QUEUE_TYPE_ACTIVITY} {
+		answer, err := pollers.DescribeTaskQueue(ctx, queue, kind)
+		if err != nil {
+			return false, fmt.Errorf("temporal: queue %s: %w", queue, err)
+		}
+		if slices.ContainsFunc(answer.GetPollers(), func(p *taskqueue.PollerInfo) bool { return now.Sub(p.GetLastAccessTime().AsTime()) < pollerSeen }) {
+			return false, nil
+		}
+	}
+	return true, nil
 }

@@ -77,7 +77,7 @@ func NewRelay(outbox activities.Outbox, starter Starter, tel *telemetry.Telemetr
 		}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fabric_outbox_waiting_rows", Help: "Rows that are not started yet."}),
 		dead:    prometheus.NewGauge(prometheus.GaugeOpts{Name: "fabric_outbox_dead_rows", Help: "Rows that were given up and wait for a person."}),
-		oldest:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "fabric_outbox_oldest_seconds", Help: "How long the oldest waiting row has been due."}),
+		oldest:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "fabric_outbox_oldest_seconds", Help: "Since the command of the oldest row that is not started."}),
 	}
 	for _, c := range []prometheus.Collector{r.starts, r.delay, r.waiting, r.dead, r.oldest} {
 		if err := tel.Registry.Register(c); err != nil {

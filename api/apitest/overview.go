@@ -15,10 +15,13 @@ func (p runs) Progress(_ context.Context, caller api.Caller, run string) (api.Ru
 	if err != nil {
 		return api.RunProgress{}, err
 	}
-	if r, ok := p.f.RunRows[run]; !ok || r.Tenant != caller.Tenant {
-		return api.RunProgress{}, api.ErrNotFound
+	r, err := p.f.run(caller.Tenant, run)
+	if err != nil {
+		return api.RunProgress{}, err
 	}
-	return p.f.Progressed[run], nil
+	out := p.f.Progressed[run]
+	out.Asked = r.Params
+	return out, nil
 }
 
 func (p actions) Actions(_ context.Context, caller api.Caller, kind string, page api.Page) ([]api.Action, error) {

@@ -2,11 +2,13 @@ package catalog_test
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/atom-fabric/fabric/domain/catalog"
 )
@@ -18,6 +20,20 @@ func TestValidName(t *testing.T) {
 	} {
 		require.Equal(t, want, catalog.ValidName(name), "%q", name)
 	}
+}
+
+// The expected values come from the expression in the OCI distribution
+// specification 1.1, "Pulling manifests", for the steps of a repository's name.
+func TestAStepOfARepositoryIsNamedAsOCIWants(t *testing.T) {
+	oci := regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
+	for _, name := range []string{"a", "a.b", "a_b", "a__b", "a---b", "0.a_b-c", "a..b", "a.", "a_", "a-", "a___b", "a.-b", "a_.b", "", "-a", "A", "a/b", strings.Repeat("a", 63)} {
+		require.Equal(t, oci.MatchString(name), catalog.ValidStep(name), "%q", name)
+	}
+	require.False(t, catalog.ValidStep(strings.Repeat("a", 64)), "no name at all")
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.StringMatching(`[ab][._ab-]{0,8}`).Draw(t, "name")
+		require.Equal(t, oci.MatchString(name), catalog.ValidStep(name), "%q", name)
+	})
 }
 
 func TestParseFingerprint(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -44,14 +45,20 @@ func (a AuditLog) Search(ctx context.Context, tenant, text string, from int64, l
 	rows, err := a.db.system.Query(ctx, `
 		select idx, tenant, body from fabric.audit_leaf
 		cross join lateral (select convert_from(body, 'UTF8')::jsonb as leaf) l
-		where tenant = $1 and idx >= $2 and strpos(lower(concat_ws(' ', leaf ->> 'kind', leaf ->> 'subject', leaf ->> 'actor', leaf ->> 'digest',
+		where tenant = $1 and idx >= $2 and (not $5 or strpos(lower(convert_from(body, 'UTF8') collate "C"), lower($3)) > 0) and strpos(lower(concat_ws(' ', leaf ->> 'kind', leaf ->> 'subject', leaf ->> 'actor', leaf ->> 'digest',
 			leaf ->> 'statement', leaf ->> 'traceId')), lower($3)) > 0
-		order by idx limit $4`, tenant, from, clean(text), limit)
+		order by idx limit $4`, tenant, from, clean(text), limit, asItIs(text))
 	if err != nil {
 		return nil, fault(err)
 	}
 	entries, err := pgx.CollectRows(rows, scanLeaf)
 	return entries, fault(err)
+}
+
+// asItIs says that a text within a field is the same text within the leaf's
+// JSON, which is looked into first: that is several times faster than its fields.
+func asItIs(text string) bool {
+	return strings.Trim(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/@-") == ""
 }
 
 // Proof returns the inclusion proof of a leaf in the tree of size leaves; size

@@ -54,9 +54,12 @@ const countBallots = `
 	select count(*), greatest(coalesce(extract(epoch from min(due_at) filter (where review_of = '') - now()), 0), 0)::float8
 	from fabric.ballot where outcome = 'pending'`
 
+// A rollout that waits is looked at on, so looks are passed over. Before half of
+// a region's answers it waits for a ballot, which is no fact.
 const countRollouts = `
-	select count(*) filter (where not ended), count(*) filter (where not ended and last in ('hold', 'ask', 'pause')), count(*) filter (where back)
-	from (select bool_or(kind = 'end') as ended, bool_or(kind = 'back') as back, (array_agg(kind order by number desc))[1] as last
+	select count(*) filter (where not ended), count(*) filter (where back), count(*) filter (where not ended and (last in ('hold', 'pause')
+		or exists (select from fabric.ballot b where b.tenant = f.tenant and b.action = f.action || '-half' and b.outcome = 'pending')))
+	from (select tenant, action, bool_or(kind = 'end') as ended, bool_or(kind = 'back') as back, (array_agg(kind order by number desc) filter (where kind <> 'look'))[1] as last
 		from fabric.canary_fact group by tenant, action) f`
 
 const countLeaves = `select size, (case when note = '' and size > 0 then extract(epoch from now() - at) else 0 end)::float8 from fabric.audit_state`
@@ -73,7 +76,7 @@ func (c *Censor) Census(ctx context.Context) (activities.Census, error) {
 	one(countRounds, &out.Runs, &out.Rounds, &oldest, &silent, &overdue, &out.MissingSites)
 	one(countSites, &out.Sites, &out.SilentSites)
 	one(countBallots, &out.Ballots, &left)
-	one(countRollouts, &out.Rollouts, &out.HeldBack, &out.WentBack)
+	one(countRollouts, &out.Rollouts, &out.WentBack, &out.HeldBack)
 	one(countLeaves, &out.Leaves, &unsigned)
 	b.Queue(`select b.tenant, b.feature, b.epsilon_limit, b.delta, e.state, count(*), e.events
 		from fabric.privacy_budget b join fabric.privacy_entry e on e.tenant = b.tenant and e.feature = b.feature

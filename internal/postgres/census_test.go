@@ -68,11 +68,13 @@ func TestCensus(t *testing.T) {
 
 	set(`insert into fabric.canary_fact (tenant, action, number, kind, fact) values
 		('owner', 'a1', 1, 'step', '{}'), ('owner', 'a1', 2, 'back', '{}'), ('owner', 'a1', 3, 'end', '{}'),
-		('owner', 'a2', 1, 'step', '{}'), ('owner', 'a2', 2, 'ask', '{}'), ('t2', 'a3', 1, 'step', '{}')`)
+		('owner', 'a2', 1, 'step', '{}'), ('owner', 'a2', 2, 'hold', '{}'), ('owner', 'a2', 3, 'look', '{}'),
+		('owner', 'a4', 1, 'hold', '{}'), ('owner', 'a4', 2, 'ask', '{}'), ('owner', 'a4', 3, 'look', '{}'), ('t2', 'a3', 1, 'step', '{}')`)
 	set(`insert into fabric.ballot (tenant, action, request, ballot, opened_at, due_at) values
 		('owner', 'b1', '{"nonce":"1"}', '{}', now(), now() + interval '30 minutes'), ('t2', 'b2', '{"nonce":"2"}', '{}', now(), now() + interval '2 hours'),
+		('t2', 'a3-half', '{"nonce":"4"}', '{}', now(), now() + interval '2 hours'),
 		('t2', 'b3', '{"nonce":"3","review":"b2"}', '{}', now(), now() - interval '2 hours')`)
 	c = look()
-	require.Equal(t, []int{2, 1, 1, 3}, []int{c.Rollouts, c.HeldBack, c.WentBack, c.Ballots})
+	require.Equal(t, []int{3, 2, 1, 4}, []int{c.Rollouts, c.HeldBack, c.WentBack, c.Ballots}, "a look does not decide, a ballot that ended waits for nobody, one before half of the answers does")
 	require.InDelta(t, 30*time.Minute, c.BallotLeft, float64(time.Minute), "a review that is overdue expires no more")
 }

@@ -45,7 +45,7 @@ type Options struct {
 }
 
 // ErrSchema says that the database lacks migrations that this program needs.
-var ErrSchema = errors.New("database is not migrated: run fabric migrate up")
+var ErrSchema = errors.New("database is not migrated: run fabric migrate")
 
 // A DB is one Fabric database. It is safe for concurrent use.
 type DB struct {

@@ -254,12 +254,18 @@ func (c Catalog) ListGrants(ctx context.Context, caller api.Caller, feature stri
 }
 
 // event writes into the history of a feature what its grants amount to now.
+// A registration and a grant keep each other from nothing before this: whoever
+// comes second reads again, with what the first one has committed.
 func (tx *tenantTx) event(ctx context.Context, cmd api.Command, feature string) error {
-	f, err := tx.feature(ctx, feature)
-	if err != nil {
-		return err
+	for {
+		f, err := tx.feature(ctx, feature)
+		if err != nil {
+			return err
+		}
+		if written, err := tx.consent(ctx, cmd, feature, f); err != nil || written {
+			return err
+		}
 	}
-	return tx.consent(ctx, cmd, feature, f)
 }
 
 // regrant makes the grants of a registration what the tenant allows now: what

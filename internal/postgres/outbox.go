@@ -85,13 +85,14 @@ func (o Outbox) OutboxChanged(ctx context.Context, wait time.Duration) error {
 	return err
 }
 
-// OutboxBacklog returns how the outbox stands.
+// OutboxBacklog returns how the outbox stands. The oldest row is as old as its
+// command: when it is due next moves with every attempt.
 func (o Outbox) OutboxBacklog(ctx context.Context) (activities.Backlog, error) {
 	var b activities.Backlog
 	var seconds float64
 	err := o.db.system.QueryRow(ctx, `
 		select count(*) filter (where dead_at is null), count(*) filter (where dead_at is not null),
-			coalesce(extract(epoch from now() - min(next_at) filter (where dead_at is null and next_at <= now())), 0)::float8
+			coalesce(extract(epoch from now() - min(created_at) filter (where dead_at is null)), 0)::float8
 		from fabric.outbox where done_at is null`).Scan(&b.Waiting, &b.Dead, &seconds)
 	b.Oldest = time.Duration(seconds * float64(time.Second))
 	return b, fault(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/round"
 )
 
 // mostWaiting is how many sites that have not answered are named a stage: a
@@ -21,10 +22,10 @@ func (p Runs) Progress(ctx context.Context, caller api.Caller, id string) (api.R
 		return api.RunProgress{}, errNoTenant
 	}
 	var out api.RunProgress
-	var found []string
+	var found []round.Params
 	var b pgx.Batch
 	b.Queue(setTenant, caller.Tenant)
-	queue(&b, &found, pgx.RowTo[string], `select id::text from fabric.run where tenant = $1 and id = $2`, caller.Tenant, id)
+	queue(&b, &found, pgx.RowTo[round.Params], `select params from fabric.run where tenant = $1 and id = $2`, caller.Tenant, id)
 	queue(&b, &out.Rounds, pgx.RowToStructByPos[api.RoundTraffic], `
 		select number, count(*) filter (where reason = ''), count(*) filter (where reason <> ''),
 			sum(coalesce((update ->> 'sizeBytes')::bigint, 0) + coalesce((message ->> 'sizeBytes')::bigint, 0))::bigint
@@ -50,7 +51,8 @@ func (p Runs) Progress(ctx context.Context, caller api.Caller, id string) (api.R
 	if err := p.db.app.SendBatch(ctx, &b).Close(); err != nil {
 		return api.RunProgress{}, fault(err)
 	}
-	if _, err := one(found, nil, api.ErrNotFound); err != nil {
+	var err error
+	if out.Asked, err = one(found, nil, api.ErrNotFound); err != nil {
 		return api.RunProgress{}, err
 	}
 	rows, err := p.db.system.Query(ctx, `
@@ -70,15 +72,15 @@ const latestCalls = 20_000
 func (p Decisions) Endpoints(ctx context.Context, tenant string, since time.Time) ([]api.EndpointLoad, error) {
 	rows, err := p.db.system.Query(ctx, `
 		with latest as (
-			select coalesce(s.region, '') as origin, d.region, d.endpoint, d.status, d.latency_micros / 1000.0 as ms, d.at
-			from (select * from fabric.decision where tenant = $1 and at >= $2 order by at desc limit $3) d
+			select coalesce(s.region, '') as origin, d.region, d.endpoint, d.status, d.ms, d.at
+			from (select router, region, endpoint, status, latency_micros / 1000.0::float8 as ms, at from fabric.decision where tenant = $1 and at >= $2 order by at desc limit $3) d
 			left join fabric.router_spool s on s.router = d.router
-			where d.endpoint <> '')
-		select origin, region, endpoint, count(*), count(*) filter (where status >= 500),
-			coalesce(percentile_cont(0.5) within group (order by ms) filter (where status < 400), 0)::float8,
-			coalesce(percentile_cont(0.95) within group (order by ms) filter (where status < 400), 0)::float8,
-			coalesce(percentile_cont(0.99) within group (order by ms) filter (where status < 400), 0)::float8, max(at)
-		from latest group by 1, 2, 3 order by 2, 1, 3`, tenant, since.UTC(), latestCalls)
+			where d.endpoint <> ''),
+		answered as (
+			select origin, region, endpoint, count(*) as calls, count(*) filter (where status >= 500) as failed,
+				percentile_cont(array[0.5, 0.95, 0.99]) within group (order by ms) filter (where status < 400) as p, max(at) as last
+			from latest group by 1, 2, 3)
+		select origin, region, endpoint, calls, failed, coalesce(p[1], 0), coalesce(p[2], 0), coalesce(p[3], 0), last from answered order by region, origin, endpoint`, tenant, since.UTC(), latestCalls)
 	if err != nil {
 		return nil, fault(err)
 	}

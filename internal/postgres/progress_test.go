@@ -29,6 +29,7 @@ func TestProgressOfAnOpenRound(t *testing.T) {
 	require.Equal(t, 1, p.Stages[0].Answered)
 	require.Equal(t, []string{"clinic/" + sites[1].ID, "clinic/" + sites[2].ID}, p.Stages[0].Waiting)
 	require.Empty(t, p.Costs, "nothing is noised")
+	require.Equal(t, params(), p.Asked)
 
 	_, err = db.Runs().Progress(ctx, caller("clinic"), "run-1")
 	require.ErrorIs(t, err, api.ErrNotFound, "a run is its owner's")
@@ -56,6 +57,11 @@ func TestLeavesAreFoundByWhatTheySay(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, found, 1)
 	require.Equal(t, "owner", found[0].Tenant)
+	for _, text := range []string{"run/run-1", "ANN", "run/run-1 ann"} { // within a field, in any case, and over two of them
+		again, err := db.AuditLog().Search(t.Context(), "owner", text, 0, 10)
+		require.NoError(t, err)
+		require.Equal(t, found, again, text)
+	}
 	for _, nothing := range []string{"salt", `"v":1`, "no such thing", "%"} {
 		found, err = db.AuditLog().Search(t.Context(), "owner", nothing, 0, 10)
 		require.NoError(t, err)

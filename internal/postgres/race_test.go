@@ -13,6 +13,9 @@ import (
 
 	"github.com/atom-fabric/fabric/activities"
 	"github.com/atom-fabric/fabric/api"
+	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/catalog"
+	"github.com/atom-fabric/fabric/domain/consent"
 	"github.com/atom-fabric/fabric/domain/routing"
 )
 
@@ -60,6 +63,30 @@ func TestIdempotencyRace(t *testing.T) {
 	require.Equal(t, keys, count(t, conn, `select count(*) from fabric.outbox`))
 	require.Equal(t, keys, count(t, conn, `select count(*) from fabric.audit_leaf`))
 	require.Equal(t, keys, count(t, conn, `select count(*) from fabric.idempotency where status = 200`))
+}
+
+// A feature is registered again and granted at the same time, by many: each is
+// done, and the history of its consent has an event of each.
+func TestConsentRace(t *testing.T) {
+	t.Parallel()
+	const calls = 24
+	db, dsn := open(t)
+	feature := catalog.Feature{ID: "age", Schema: json.RawMessage(`{}`), Fingerprint: digest("age"), Consent: catalog.Consent{Granted: true, Purposes: []string{"train"}}}
+	_, err := db.Catalog().Register(t.Context(), command("t1", "", ""), feature, reply)
+	require.NoError(t, err)
+	var errs [calls]error
+	together(calls, func(i int) {
+		if i%2 == 0 {
+			_, errs[i] = db.Catalog().Register(t.Context(), command("t1", "", ""), feature, reply)
+			return
+		}
+		g := consent.Grant{Feature: "age", Grantee: fmt.Sprint("t", i+1), Actions: []string{"train"}}
+		_, errs[i] = db.Catalog().Grant(t.Context(), command("t1", "", ""), g, artifact.Descriptor{}, reply)
+	})
+	require.NoError(t, errors.Join(errs[:]...))
+	require.Equal(t, 1+calls, count(t, admin(t, dsn), `select max(seq) from fabric.consent_event`))
+	// The owner, and those of the grants.
+	require.Equal(t, 1+calls/2, count(t, admin(t, dsn), `select cardinality(grantees) from fabric.consent_event order by seq desc limit 1`))
 }
 
 func TestIdempotency(t *testing.T) {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"encoding/json"
+	"math"
 	"testing"
 	"time"
 
@@ -118,8 +119,10 @@ func TestRecoveryPointsAreAChain(t *testing.T) {
 	_, ok, err := points.NewestPoint(ctx, "t1")
 	require.NoError(t, err)
 	require.False(t, ok)
-	_, err = points.Get(ctx, caller("t1"), 0)
-	require.ErrorIs(t, err, api.ErrNotFound)
+	for _, sequence := range []int64{0, 1, 1 << 31, 1 << 53, math.MaxInt64} { // a sequence is a bigint, wherever it is compared
+		_, err = points.Get(ctx, caller("t1"), sequence)
+		require.ErrorIs(t, err, api.ErrNotFound, "%d", sequence)
+	}
 
 	refused := func(sequence int64, before artifact.Digest, why string) {
 		t.Helper()

@@ -130,7 +130,7 @@ const selectAPIPoint = `select sequence, digest, previous, point, bundle, action
 // Get returns a point; sequence 0 is the newest.
 func (p RecoveryPoints) Get(ctx context.Context, caller api.Caller, sequence int64) (api.RecoveryPoint, error) {
 	found, err := queryTenant(ctx, p.db.app, caller.Tenant, pgx.RowToStructByPos[api.RecoveryPoint], selectAPIPoint+
-		`($2 = 0 or sequence = $2) order by sequence desc limit 1`, caller.Tenant, sequence)
+		`($2::bigint = 0 or sequence = $2) order by sequence desc limit 1`, caller.Tenant, sequence)
 	return one(found, err, api.ErrNotFound)
 }
 

@@ -26,7 +26,7 @@ func become(ctx context.Context, conn *pgx.Conn, role string) error {
 	if _, err := conn.Exec(ctx, "set role "+pgx.Identifier{role}.Sanitize()); err != nil {
 		switch code(err) {
 		case undefinedRole, invalidParameter:
-			return fmt.Errorf("%w: role %s does not exist: run fabric migrate up", ErrRole, role)
+			return fmt.Errorf("%w: role %s does not exist: run fabric migrate", ErrRole, role)
 		case insufficientPrivilege:
 			return fmt.Errorf("%w: the login may not become %s: grant %s to it", ErrRole, role, role)
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	cardRounds = 500            // of a model, the latest
+	cardRounds = 500            // of those runs, the latest
 	cardWindow = 24 * time.Hour // of its traffic
 	cardTrials = 200            // of its runs, the latest
 )
@@ -55,15 +55,15 @@ func (db *DB) CardFacts(ctx context.Context, subject scorecard.Subject, open str
 	b.Queue(setTenant, subject.Tenant)
 	queue(&b, &runs, pgx.RowToStructByPos[cardRun], `
 		select u.id, u.params, u.metrics, case when u.ended_at is null then 'completed' else u.status end, coalesce(v.number, 0), coalesce(r.regions, '[]'::json)
-		from fabric.run u
-		left join lateral (select number from fabric.model_version where tenant = u.tenant and model = u.model and run = u.id order by number desc limit 1) v on true
+		from (select * from fabric.run where tenant = $1 and model = $2 and (ended_at is not null or id = $3) order by ended_at desc nulls first, id collate "C" desc limit $4) u
+		left join (select run, max(number) as number from fabric.model_version where tenant = $1 and model = $2 group by run) v on v.run = u.id
 		left join lateral (select regions from fabric.round where tenant = u.tenant and run = u.id and kind = 'evaluate' and (status = 'closed' or u.ended_at is null) order by number desc limit 1) r on true
-		where u.tenant = $1 and u.model = $2 and (u.ended_at is not null or u.id = $3) order by u.ended_at desc nulls first, u.id collate "C" desc limit $4`,
+		order by u.ended_at desc nulls first, u.id collate "C" desc`,
 		subject.Tenant, subject.Model, open, cardTrials)
 	queue(&b, &rounds, pgx.RowToStructByPos[cardRound], `
 		select r.status, r.regions, r.started_at, r.ended_at from fabric.round r
-		join fabric.run u on u.tenant = r.tenant and u.id = r.run
-		where r.tenant = $1 and u.model = $2 and r.ended_at is not null order by r.ended_at desc limit $3`, subject.Tenant, subject.Model, cardRounds)
+		join (select tenant, id from fabric.run where tenant = $1 and model = $2 order by ended_at desc nulls first, id collate "C" desc limit $4) u on u.tenant = r.tenant and u.id = r.run
+		where r.ended_at is not null order by r.ended_at desc limit $3`, subject.Tenant, subject.Model, cardRounds, cardTrials)
 	queue(&b, &drills, pgx.RowTo[*time.Time], `
 		select max(at) from fabric.alias_move m where tenant = $1 and model = $2 and alias = 'champion' and action <> ''
 		and number < (select max(number) from fabric.alias_move o where o.tenant = m.tenant and o.model = m.model and o.environment = m.environment and o.alias = m.alias and o.sequence < m.sequence)`,

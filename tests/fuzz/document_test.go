@@ -1,13 +1,19 @@
 package fuzz
 
 import (
+	"encoding/json"
+	"maps"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 // An operation of openapi.yaml.
@@ -17,7 +23,8 @@ type operation struct {
 	rest             bool     // the last parameter holds slashes
 	access           string
 	roles            []string
-	refused          bool // to simulated callers
+	refused          bool            // to simulated callers
+	digest           artifact.Digest // of all that the document says of it
 	spec             *openapi3.Operation
 	params           []*openapi3.Parameter
 }
@@ -43,8 +50,53 @@ func document(t testing.TB) (*openapi3.T, []*operation) {
 			ops = append(ops, o)
 		}
 	}
+	digests(t, ops)
 	slices.SortFunc(ops, func(a, b *operation) int { return strings.Compare(a.id, b.id) })
 	return doc, ops
+}
+
+// digests says of each operation what the document says of it, with all that is
+// referred to: a change elsewhere in the document is none of it.
+func digests(t testing.TB, ops []*operation) {
+	t.Helper()
+	text, err := os.ReadFile("../../api/openapi.yaml")
+	require.NoError(t, err)
+	var doc map[string]any
+	require.NoError(t, yaml.Unmarshal(text, &doc))
+	paths, _ := doc["paths"].(map[string]any)
+	for _, o := range ops {
+		item, _ := paths[o.path].(map[string]any)
+		said := map[string]any{"path": o.path, "parameters": item["parameters"], o.method: item[strings.ToLower(o.method)]}
+		gather(doc, said, said)
+		text, err := json.Marshal(said) // sorts the members
+		require.NoError(t, err)
+		o.digest = artifact.DigestOf(text)
+	}
+}
+
+// gather puts what v refers to into said.
+func gather(doc map[string]any, v any, said map[string]any) {
+	switch at := v.(type) {
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(at)) {
+			gather(doc, at[name], said)
+		}
+		ref, _ := at["$ref"].(string)
+		if _, done := said[ref]; ref == "" || done {
+			return
+		}
+		var there any = doc
+		for _, step := range strings.Split(ref, "/")[1:] {
+			m, _ := there.(map[string]any)
+			there = m[step]
+		}
+		said[ref] = there
+		gather(doc, there, said)
+	case []any:
+		for _, one := range at {
+			gather(doc, one, said)
+		}
+	}
 }
 
 // body returns the schema of the JSON body, or nil.
@@ -59,10 +111,9 @@ func (o *operation) body() *openapi3.Schema {
 	return content.Schema.Value
 }
 
-// matches says whether a decoded path is one of the operation's, and how many
-// of its steps are given by the document.
-func (o *operation) matches(path string) (fixed int, ok bool) {
-	steps := strings.Split(path, "/")
+// matches says whether the steps of a decoded path are the operation's, and how
+// many of them are given by the document.
+func (o *operation) matches(steps []string) (fixed int, ok bool) {
 	if len(steps) != len(o.steps) && !(o.rest && len(steps) > len(o.steps)) {
 		return 0, false
 	}
@@ -89,9 +140,9 @@ func (p *plane) find(method, target string) *operation {
 		return nil
 	}
 	var best *operation
-	most := -1
+	most, steps := -1, strings.Split(u.Path, "/")
 	for _, o := range p.ops {
-		fixed, ok := o.matches(u.Path)
+		fixed, ok := o.matches(steps)
 		if ok && fixed > most && o.method == method {
 			best, most = o, fixed
 		}

@@ -1,8 +1,10 @@
 package fuzz
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,9 +13,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A drawer draws values that follow a schema, mostly.
+// A drawer draws one request, of values that follow a schema, mostly. What it
+// draws follows from the seed, the operation and the number of the request, and
+// from what earlier answers named.
 type drawer struct {
-	*rapid.T
+	*rand.Rand
 	*plane
 	tenant string // of whoever will send it
 	public bool   // what is said may be read by others, so it holds no canary
@@ -23,15 +27,24 @@ type drawer struct {
 
 // chance is true so many times of a hundred.
 func (d *drawer) chance(percent int) bool {
-	return rapid.IntRange(0, 99).Draw(d.T, "chance") < percent
+	return d.IntN(100) < percent
 }
 
-func pick[T any](d *drawer, from ...T) T { return rapid.SampledFrom(from).Draw(d.T, "pick") }
+// between includes both ends.
+func (d *drawer) between(lo, hi int) int { return lo + d.IntN(hi-lo+1) }
+
+func pick[T any](d *drawer, from ...T) T { return from[d.IntN(len(from))] }
 
 // names that a schema lets through and a store may trip over, and worse.
 var hostile = []string{
 	"a..b", "..", ".", "a.", "a..", "-a", "A", "a/b", "a\\b", "%2e%2e", "a%2fb", "\x00", "é", "a b", "a\nb", "'; drop table x;--", "<script>alert(1)</script>", "con", "a--b", "a__b", "a.-b", "a_",
 	strings.Repeat("x", 63), strings.Repeat("x", 64), strings.Repeat("y", 128), strings.Repeat("z", 300), "0", "-1", "null", "\U0001F600", "\u202eabc", "${jndi:x}", "{{7*7}}", "../../etc/passwd", "",
+}
+
+// odd are keys of pages of some list, and what is nearly one.
+var odd = []string{
+	"9223372036854775807", "9223372036854775808", "-9223372036854775808", "2147483648", "1.5", "1e9", "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", "2026-11-22T12:00:00Z",
+	"9999-12-31T23:59:59.999999Z/x", "292278994-08-17T07:12:55Z", "north/f-north", "a/b/c/d", "/", "//", "|", "\x1f", "1/1", "north\x00f",
 }
 
 // junk is of the wrong type wherever it is put.
@@ -55,7 +68,7 @@ func (d *drawer) value(s *openapi3.Schema, name string) any {
 	}
 	switch {
 	case len(s.Enum) > 0:
-		return rapid.SampledFrom(s.Enum).Draw(d.T, "enum")
+		return pick(d, s.Enum...)
 	case s.Type.Is("object"):
 		return d.object(s)
 	case s.Type.Is("array"):
@@ -64,12 +77,12 @@ func (d *drawer) value(s *openapi3.Schema, name string) any {
 		if s.MaxItems != nil {
 			most = min(most, int(*s.MaxItems))
 		}
-		for range rapid.IntRange(int(s.MinItems), max(int(s.MinItems), most)).Draw(d.T, "n") {
+		for range d.between(int(s.MinItems), max(int(s.MinItems), most)) {
 			out = append(out, d.value(s.Items.Value, name))
 		}
 		return out
 	case s.Type.Is("boolean"):
-		return rapid.Bool().Draw(d.T, "bool")
+		return d.chance(50)
 	case s.Type.Is("integer"):
 		return d.integer(s)
 	case s.Type.Is("number"):
@@ -115,9 +128,9 @@ func (d *drawer) object(s *openapi3.Schema) any {
 // free is a text that nothing is asked of: a secret of the sender's, often.
 func (d *drawer) free() string {
 	if d.tenant != "" && !d.public && d.chance(50) {
-		return canary(d.tenant, strconv.Itoa(rapid.IntRange(0, 9).Draw(d.T, "canary")))
+		return canary(d.tenant, strconv.Itoa(d.IntN(10)))
 	}
-	return pick(d, "x", "a reason", "<b>x</b>", "\u00e9\u4e2d\U0001F600", "\u202e", "line\nbreak", "\t", " ", strings.Repeat("w", 199), "null", "'")
+	return pick(d, "x", "a reason", "<b>x</b>", "\u00e9\u4e2d\U0001F600", "\u202e", "line\nbreak", "\t", " ", "nul\x00", "\ufffd", "\U0010ffff", strings.Repeat("w", 199), "null", "'")
 }
 
 // name is one of something that exists, mostly of the sender's.
@@ -127,7 +140,7 @@ func (d *drawer) name(most int) string {
 		whose = pick(d, tenants...)
 	}
 	var text string
-	switch n := rapid.IntRange(0, 19).Draw(d.T, "name"); {
+	switch n := d.IntN(20); {
 	case n < 11:
 		text = pick(d, d.ids[whose]...)
 	case n < 13:
@@ -137,7 +150,7 @@ func (d *drawer) name(most int) string {
 	case n < 16 && len(d.seen.ids[whose]) > 0:
 		text = pick(d, d.seen.ids[whose]...)
 	case n < 17:
-		text = "n" + strconv.Itoa(rapid.IntRange(0, 99).Draw(d.T, "fresh"))
+		text = "n" + strconv.Itoa(d.IntN(100))
 	case n < 18 && d.wild > 0:
 		text = pick(d, hostile...)
 	default:
@@ -158,8 +171,10 @@ func (d *drawer) text(s *openapi3.Schema, name string) string {
 		return d.tenant
 	case name == "region" || name == "regions":
 		return pick(d, "eu", "us", "eu", "mars")
-	case name == "cursor" && len(d.seen.cursors) > 0 && d.chance(80):
+	case name == "cursor" && len(d.seen.cursors) > 0 && d.chance(70):
 		return pick(d, d.seen.cursors...)
+	case name == "cursor" && d.chance(90): // that no page gave, but one might have
+		return base64.RawURLEncoding.EncodeToString([]byte(pick(d, slices.Concat(hostile, odd)...)))
 	case s.Format == "date-time":
 		return pick(d, "2026-11-22T12:00:00Z", "2026-11-22T12:00:00.123456789+05:30", "2099-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z")
 	case strings.HasPrefix(s.Pattern, "^sha256:"):
@@ -171,7 +186,7 @@ func (d *drawer) text(s *openapi3.Schema, name string) string {
 	case name == "purpose" || name == "purposes":
 		return pick(d, "GRU", "HMB", "DS-MONDO:0004992", "NRES", "POA")
 	case s.Pattern != "":
-		text := rapid.StringMatching(s.Pattern).Draw(d.T, "matching")
+		text := d.matching(s.Pattern)
 		return text[:min(len(text), most)]
 	case name == "bundle" || name == "message" || name == "public_key":
 		return pick(d, "{}", "x", `{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}`, "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n")
@@ -199,4 +214,14 @@ func (d *drawer) digest() string {
 		return pick(d, known...)
 	}
 	return "sha256:" + strings.Repeat(pick(d, "0", "a"), 64)
+}
+
+// matching is a text that follows a pattern.
+func (d *drawer) matching(pattern string) string {
+	g := d.seen.patterns[pattern]
+	if g == nil { // parsing one takes longer than all else
+		g = rapid.StringMatching(pattern)
+		d.seen.patterns[pattern] = g
+	}
+	return g.Example(d.Int())
 }

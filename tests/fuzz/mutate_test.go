@@ -6,8 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"pgregory.net/rapid"
 )
 
 // mutate changes one place of a document.
@@ -20,8 +18,8 @@ func (d *drawer) mutate(v any) any {
 			return out
 		}
 		out := maps.Clone(at)
-		name := rapid.SampledFrom(slices.Sorted(maps.Keys(at))).Draw(d.T, "member")
-		switch rapid.IntRange(0, 4).Draw(d.T, "how") {
+		name := pick(d, slices.Sorted(maps.Keys(at))...)
+		switch d.IntN(5) {
 		case 0:
 			delete(out, name)
 		case 1:
@@ -36,7 +34,7 @@ func (d *drawer) mutate(v any) any {
 			return append(slices.Clone(at), slices.Concat(at, []any{d.junk()})...)
 		}
 		out := slices.Clone(at)
-		i := rapid.IntRange(0, len(at)-1).Draw(d.T, "item")
+		i := d.IntN(len(at))
 		out[i] = d.mutate(at[i])
 		return out
 	case string:
@@ -49,9 +47,9 @@ func (d *drawer) mutate(v any) any {
 
 // mangle changes the text of a document, so that it is hardly one any more.
 func (d *drawer) mangle(text []byte) []byte {
-	switch rapid.IntRange(0, 9).Draw(d.T, "mangle") {
+	switch d.IntN(10) {
 	case 0: // cut off
-		return text[:rapid.IntRange(0, len(text)).Draw(d.T, "cut")]
+		return text[:d.between(0, len(text))]
 	case 1: // a key twice
 		if i := bytes.IndexByte(text, '{'); i >= 0 {
 			if name, _, ok := bytes.Cut(text[i+1:], []byte(":")); ok && len(name) > 0 {
@@ -77,7 +75,7 @@ func (d *drawer) mangle(text []byte) []byte {
 	}
 	if len(text) > 0 { // a byte flipped
 		out := slices.Clone(text)
-		out[rapid.IntRange(0, len(text)-1).Draw(d.T, "at")] ^= byte(rapid.IntRange(1, 255).Draw(d.T, "by"))
+		out[d.IntN(len(text))] ^= byte(d.between(1, 255))
 		return out
 	}
 	return text

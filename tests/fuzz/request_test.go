@@ -2,14 +2,16 @@ package fuzz
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"maps"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"pgregory.net/rapid"
@@ -22,6 +24,7 @@ type template struct {
 	tenant string
 	media  string
 	body   []byte
+	value  any // of JSON; never changed
 }
 
 // A sent request, with what must come of it.
@@ -33,7 +36,6 @@ type sent struct {
 	header    http.Header
 	body      []byte
 	op        *operation // that answers; nil: none does
-	refuse    string     // why it must not succeed; "" when it may
 }
 
 func (s sent) String() string {
@@ -54,14 +56,18 @@ func (s sent) String() string {
 type seen struct {
 	cursors      []string
 	ids, digests map[string][]string
+	patterns     map[string]*rapid.Generator[string]
+	sound        map[string]bool // problems that follow their schema
+	faulty       bool
 }
 
-// number makes idempotency keys differ.
-var number atomic.Int64
+func newSeen() *seen {
+	return &seen{ids: map[string][]string{}, digests: map[string][]string{}, patterns: map[string]*rapid.Generator[string]{}, sound: map[string]bool{}}
+}
 
-// request draws one for the operation.
-func (p *plane) request(t *rapid.T, op *operation, before *seen) sent {
-	d := &drawer{T: t, plane: p, seen: before, public: op.id == "requestAccess" || op.id == "decideAccess" || op.id == "registerFeature" || op.id == "recordDecisions" || op.id == "proposePolicy"}
+// request draws the one of that number for the operation.
+func (p *plane) request(seed uint64, op *operation, number int, before *seen) sent {
+	d := &drawer{Rand: rand.New(rand.NewPCG(seed, hash(op.id)+uint64(number))), plane: p, seen: before, public: op.id == "requestAccess" || op.id == "decideAccess" || op.id == "registerFeature" || op.id == "recordDecisions" || op.id == "proposePolicy"}
 	s := sent{header: http.Header{}, method: op.method}
 	d.caller(op, &s)
 	if d.chance(40) {
@@ -72,12 +78,11 @@ func (p *plane) request(t *rapid.T, op *operation, before *seen) sent {
 	if s.simulated && !strings.Contains(s.target, "?") && d.chance(80) {
 		s.target += "?tenant=" + pick(d, tenants...)
 	}
-	d.headers(&s, media)
+	d.headers(&s, media, number)
 	if d.chance(2) {
 		s.method = pick(d, "GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "PROPFIND")
 	}
 	s.op = p.find(s.method, s.target)
-	s.judge()
 	return s
 }
 
@@ -99,7 +104,7 @@ func (d *drawer) caller(op *operation, s *sent) {
 			right = append(right, one)
 		}
 	}
-	switch n := rapid.IntRange(0, 99).Draw(d.T, "who"); {
+	switch n := d.IntN(100); {
 	case n < 80:
 		s.who = pick(d, right...)
 	case n < 90:
@@ -191,12 +196,13 @@ func (d *drawer) content(op *operation, s *sent) string {
 		from = pick(d, templates...)
 		if from.tenant != d.tenant { // what it keeps secret is not for others to send
 			from.body = bytes.ReplaceAll(from.body, []byte(bird+from.tenant), []byte("word-of-"+from.tenant))
+			from.value = parsed(from.body)
 		}
 	}
 	if schema == nil {
 		s.body = from.body
 		if from.body == nil {
-			s.body = []byte(strings.Repeat(pick(d, "w", "\x00", "\x80\x04"), rapid.IntRange(0, 64).Draw(d.T, "size")))
+			s.body = []byte(strings.Repeat(pick(d, "w", "\x00", "\x80\x04"), d.IntN(65)))
 		}
 		if d.chance(40) {
 			s.body = d.mangle(s.body)
@@ -208,9 +214,7 @@ func (d *drawer) content(op *operation, s *sent) string {
 	}
 	var value any
 	if from.body != nil {
-		if err := artifact.DecodeStrict(from.body, &value); err != nil {
-			d.Fatalf("a template is malformed: %v", err)
-		}
+		value = from.value
 	} else {
 		value = d.value(schema, "")
 	}
@@ -224,7 +228,7 @@ func (d *drawer) content(op *operation, s *sent) string {
 	return "application/json"
 }
 
-func (d *drawer) headers(s *sent, media string) {
+func (d *drawer) headers(s *sent, media string, number int) {
 	if s.who.bearer != "" {
 		scheme := "Bearer "
 		if d.chance(2) {
@@ -235,10 +239,10 @@ func (d *drawer) headers(s *sent, media string) {
 			s.who = person{name: s.who.name + ", in other words", tenant: s.who.tenant, access: "odd"}
 		}
 	}
-	switch n := rapid.IntRange(0, 99).Draw(d.T, "key"); {
+	switch n := d.IntN(100); {
 	case s.method == http.MethodGet && n < 95, n < 3:
 	case n < 92:
-		s.header.Set("Idempotency-Key", "fuzz-"+strconv.FormatInt(number.Add(1), 36))
+		s.header.Set("Idempotency-Key", "fuzz-"+strconv.Itoa(number))
 	case n < 97:
 		s.header.Set("Idempotency-Key", "again")
 	default:
@@ -263,20 +267,34 @@ func (d *drawer) headers(s *sent, media string) {
 	}
 }
 
-// judge says what must not succeed, by the document alone.
-func (s *sent) judge() {
-	if s.op == nil {
-		return
+// refuse says why a request must not succeed, by the document alone; "" when it
+// may.
+func (s *sent) refuse() string {
+	schema := s.op.body()
+	if schema == nil || len(s.body) == 0 && !s.op.spec.RequestBody.Value.Required {
+		return ""
 	}
-	if schema := s.op.body(); schema != nil {
-		var value any
-		if err := artifact.DecodeStrict(s.body, &value); err != nil {
-			s.refuse = "its body is malformed: " + err.Error()
-			if len(s.body) == 0 && !s.op.spec.RequestBody.Value.Required {
-				s.refuse = ""
-			}
-		} else if err := schema.VisitJSON(value, openapi3.VisitAsRequest()); err != nil {
-			s.refuse = "its body does not follow the schema"
-		}
+	var value any
+	if err := artifact.DecodeStrict(s.body, &value); err != nil {
+		return "its body is malformed: " + err.Error()
 	}
+	if err := schema.VisitJSON(value, openapi3.VisitAsRequest()); err != nil {
+		return "its body does not follow the schema"
+	}
+	return ""
+}
+
+// parsed is the value of a JSON text, or nil.
+func parsed(text []byte) any {
+	var v any
+	if json.Unmarshal(text, &v) != nil {
+		return nil
+	}
+	return v
+}
+
+func hash(text string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(text))
+	return h.Sum64()
 }

@@ -122,7 +122,7 @@ func (s *seeder) must(op, path string, body any) map[string]any {
 }
 
 func (s *seeder) keep(op, media string, content []byte) {
-	s.bodies[op] = append(s.bodies[op], template{tenant: s.tenant, media: media, body: content})
+	s.bodies[op] = append(s.bodies[op], template{tenant: s.tenant, media: media, body: content, value: parsed(content)})
 }
 
 func (s *seeder) send(op, path, media string, content []byte, bearer string) map[string]any {
@@ -200,7 +200,7 @@ func (s *seeder) asked(key *ecdsa.PrivateKey) approval.Request {
 	require.NoError(s, err)
 	id := s.name("promote-seed")
 	req, err := approval.NewRequest(approval.Ask{
-		Action: approval.Action{ID: id, Kind: "promotion", Tenant: s.tenant, Summary: canary(s.tenant, "summary"), Environment: "dev", Plan: artifact.DigestOf([]byte(id)), Risk: 10},
+		Action:    approval.Action{ID: id, Kind: "promotion", Tenant: s.tenant, Summary: canary(s.tenant, "summary"), Environment: "dev", Plan: artifact.DigestOf([]byte(id)), Risk: 10},
 		Requester: "ann", Approvers: []approval.Approver{{Name: "bob", Role: "owner", Key: artifact.KeyID(&key.PublicKey), PublicKey: string(public)}},
 		Rules: approval.DefaultRules(), Nonce: canary(s.tenant, "nonce"), OpenedAt: time.Now().UTC().Truncate(time.Second), TTL: 24 * time.Hour,
 	})
@@ -215,7 +215,7 @@ func (s *seeder) asked(key *ecdsa.PrivateKey) approval.Request {
 func (s *seeder) features() {
 	for _, id := range []string{s.name("f"), s.name("g")} {
 		s.must("registerFeature", "/features/register", map[string]any{"tenant": s.tenant, "feature_id": id, "consented": true, "description": "rows", "tags": []string{"rows"},
-			"schema": map[string]any{"type": "object", "description": canary(s.tenant, "schema"), "properties": map[string]any{"age": map[string]any{"type": "number"}}},
+			"schema":    map[string]any{"type": "object", "description": canary(s.tenant, "schema"), "properties": map[string]any{"age": map[string]any{"type": "number"}}},
 			"semantics": map[string]any{"columns": map[string]any{"age": map[string]any{"unit": canary(s.tenant, "unit")}}}})
 	}
 	feature := s.name("f")
