@@ -27,11 +27,18 @@ type accessRow struct {
 
 func catalog(v *visit) error {
 	query := strings.TrimSpace(v.query("q"))
-	got, err := v1.Fetch[v1.FeatureCardPage](v.api.DiscoverFeatures(v.ctx(), &v1.DiscoverFeaturesParams{Q: query, Cursor: v.query("cursor")}))
-	if err != nil {
-		return err
-	}
-	asked, err := v1.Fetch[v1.AccessRequestList](v.api.ListAccessRequests(v.ctx(), nil))
+	var got v1.FeatureCardPage
+	var asked v1.AccessRequestList
+	err := together(
+		func() (err error) {
+			got, err = v1.Fetch[v1.FeatureCardPage](v.api.DiscoverFeatures(v.ctx(), &v1.DiscoverFeaturesParams{Q: query, Cursor: v.query("cursor")}))
+			return
+		},
+		func() (err error) {
+			asked, err = v1.Fetch[v1.AccessRequestList](v.api.ListAccessRequests(v.ctx(), nil))
+			return
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -116,9 +123,14 @@ func featureView(v *visit) error {
 	return v.render("feature", tenant+"/"+id, p)
 }
 
+// mostLooked bounds the search for one card: the API finds features by words,
+// and others may hold the same.
+const mostLooked = 20
+
 // featureCard finds a card by its feature's id, which the search looks into.
 func (v *visit) featureCard(tenant, id string) (v1.FeatureCard, error) {
-	for cursor := ""; ; {
+	cursor := ""
+	for range mostLooked {
 		got, err := v1.Fetch[v1.FeatureCardPage](v.api.DiscoverFeatures(v.ctx(), &v1.DiscoverFeaturesParams{Q: id, Cursor: cursor, Limit: 200}))
 		if err != nil {
 			return v1.FeatureCard{}, err
@@ -132,6 +144,7 @@ func (v *visit) featureCard(tenant, id string) (v1.FeatureCard, error) {
 			return v1.FeatureCard{}, errNoPage
 		}
 	}
+	return v1.FeatureCard{}, &refusal{http.StatusNotFound, "The feature was not found", "Very many features are named like it. Look for it in the catalog."}
 }
 
 func askAccess(v *visit) error {
@@ -139,11 +152,7 @@ func askAccess(v *visit) error {
 	if err != nil {
 		return &refusal{http.StatusUnprocessableEntity, "Nothing was asked", "For how many days is a whole number."}
 	}
-	var actions v1.Actions
-	for _, a := range v.r.PostForm["actions"] {
-		actions = append(actions, a)
-	}
-	body := v1.AccessRequestBody{Owner: v.path("tenant"), FeatureID: v.path("feature"), Purpose: v.field("purpose"), Actions: actions, Days: days, Reason: v.field("reason")}
+	body := v1.AccessRequestBody{Owner: v.path("tenant"), FeatureID: v.path("feature"), Purpose: v.field("purpose"), Actions: v.r.PostForm["actions"], Days: days, Reason: v.field("reason")}
 	if _, err := v1.Fetch[v1.AccessRequest](v.api.RequestAccess(v.ctx(), nil, body, v.once())); err != nil {
 		return err
 	}

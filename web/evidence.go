@@ -54,18 +54,21 @@ type source struct{ Namespace, Name string }
 // plain reads a document of the API that is of a type of the domain.
 func plain(doc v1.JSON, into any) error { return json.Unmarshal(doc, into) }
 
-func (e *evidence) read(v *visit, p *requestPage) {
-	plan := p.Plan
-	if plan.Version != nil {
-		e.card(v, p)
-		e.origin(v, p)
+// read fills in what the plan is about; what cannot be read, the page says.
+func (e *evidence) read(v *visit, p *requestPage) error {
+	questions := []func() error{func() error {
+		if points, err := v1.Fetch[v1.RecoveryPointPage](v.api.ListRecoveryPoints(v.ctx(), &v1.ListRecoveryPointsParams{Limit: 1})); err == nil && len(points.Items) > 0 {
+			e.Point = &points.Items[0]
+		}
+		return nil
+	}}
+	if p.Plan.Version != nil {
+		questions = append(questions, func() error { e.card(v, p); return nil }, func() error { e.origin(v, p); return nil })
 	}
-	if plan.Policy != nil && v.query("replay") != "" {
-		e.replay(v, p)
+	if p.Plan.Policy != nil && v.query("replay") != "" {
+		questions = append(questions, func() error { e.replay(v, p); return nil })
 	}
-	if points, err := v1.Fetch[v1.RecoveryPointPage](v.api.ListRecoveryPoints(v.ctx(), &v1.ListRecoveryPointsParams{Limit: 1})); err == nil && len(points.Items) > 0 {
-		e.Point = &points.Items[0]
-	}
+	return together(questions...)
 }
 
 // card reads the candidate's scorecard and, beside it, the champion's.
@@ -78,20 +81,29 @@ func (e *evidence) card(v *visit, p *requestPage) {
 		}
 		return card, err
 	}
-	card, err := read(p.Plan.Version.Number)
+	var card, other scorecard.Card
+	champion := p.Plan.Observed.Champion
+	unread := errNoPage
+	err := together(
+		func() (err error) { card, err = read(p.Plan.Version.Number); return },
+		func() error {
+			if champion > 0 && champion != p.Plan.Version.Number {
+				other, unread = read(champion)
+			}
+			return nil
+		},
+	)
 	if err != nil {
 		p.lacks("the scorecard", err)
 		return
 	}
 	e.Status, e.Score = card.Status, card.Score
 	beside := map[string]scorecard.Figure{}
-	if champion := p.Plan.Observed.Champion; champion > 0 && champion != p.Plan.Version.Number {
-		if other, err := read(champion); err == nil {
-			e.Champion = champion
-			for _, d := range other.Dimensions {
-				for _, f := range d.Figures {
-					beside[d.Name+"/"+f.Name] = f
-				}
+	if unread == nil {
+		e.Champion = champion
+		for _, d := range other.Dimensions {
+			for _, f := range d.Figures {
+				beside[d.Name+"/"+f.Name] = f
 			}
 		}
 	}

@@ -46,7 +46,7 @@ func shortDigest(v any) string {
 // inWords rounds a duration to what a person says: two units at most.
 func inWords(d time.Duration) string {
 	if d < 0 {
-		return inWords(-d) + " ago"
+		return inWords(-max(d, -math.MaxInt64)) + " ago" // the lowest has no opposite
 	}
 	switch {
 	case d < time.Second:

@@ -46,11 +46,7 @@ const formTime = "2006-01-02T15:04"
 
 func model(v *visit) error {
 	id := v.path("id")
-	got, err := v1.Fetch[v1.Model](v.api.GetModel(v.ctx(), id, nil))
-	if err != nil {
-		return err
-	}
-	aliases, err := v1.Fetch[v1.AliasList](v.api.ListAliases(v.ctx(), id, &v1.ListAliasesParams{}))
+	got, aliases, err := v.model(id)
 	if err != nil {
 		return err
 	}
@@ -62,6 +58,18 @@ func model(v *visit) error {
 		}
 	}
 	return v.render("model", "Model "+id, p)
+}
+
+// model returns a model and what names its versions.
+func (v *visit) model(id string) (got v1.Model, aliases v1.AliasList, err error) {
+	err = together(
+		func() (err error) { got, err = v1.Fetch[v1.Model](v.api.GetModel(v.ctx(), id, nil)); return },
+		func() (err error) {
+			aliases, err = v1.Fetch[v1.AliasList](v.api.ListAliases(v.ctx(), id, &v1.ListAliasesParams{}))
+			return
+		},
+	)
+	return got, aliases, err
 }
 
 // then asks what answered at a time.
@@ -130,7 +138,7 @@ func version(v *visit) error {
 	if err != nil {
 		return errNoPage
 	}
-	got, err := v1.Fetch[v1.Model](v.api.GetModel(v.ctx(), id, nil))
+	got, aliases, err := v.model(id)
 	if err != nil {
 		return err
 	}
@@ -138,30 +146,30 @@ func version(v *visit) error {
 	if at < 0 {
 		return errNoPage
 	}
-	aliases, err := v1.Fetch[v1.AliasList](v.api.ListAliases(v.ctx(), id, &v1.ListAliasesParams{}))
+	p := versionPage{Model: got, Version: got.Versions[at], Names: namesOf(got, aliases.Items)[number], Champion: championBeside(got, number)}
+	err = together(
+		func() error {
+			if p.Version.Run == "" {
+				return nil
+			}
+			run, err := v1.Fetch[v1.Run](v.api.GetRun(v.ctx(), p.Version.Run, nil))
+			if run.ID != "" {
+				p.Run = &run
+			}
+			return absent(err)
+		},
+		func() (err error) { p.Card, p.Lacking, err = v.card(id, number); return },
+		func() (err error) {
+			if p.Champion > 0 {
+				p.Beside, _, err = v.card(id, p.Champion)
+			}
+			return
+		},
+	)
 	if err != nil {
 		return err
 	}
-	p := versionPage{Model: got, Version: got.Versions[at], Names: namesOf(got, aliases.Items)[number]}
-	if p.Version.Run != "" {
-		run, err := v1.Fetch[v1.Run](v.api.GetRun(v.ctx(), p.Version.Run, nil))
-		if err = absent(err); err != nil {
-			return err
-		}
-		if run.ID != "" {
-			p.Run = &run
-		}
-	}
 	p.Graph = chart.HTML(provenance(p))
-	p.Champion = championBeside(got, number)
-	if p.Card, p.Lacking, err = v.card(id, number); err != nil {
-		return err
-	}
-	if p.Champion > 0 {
-		if p.Beside, _, err = v.card(id, p.Champion); err != nil {
-			return err
-		}
-	}
 	p.Rows = besides(p.Card, p.Beside)
 	return v.render("version", fmt.Sprintf("%s version %d", id, number), p)
 }

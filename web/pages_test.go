@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,12 +35,15 @@ type fakeAPI struct {
 	bodies  []string
 	tokens  []string
 	keys    []string // Idempotency-Key
+	mu      sync.Mutex
 }
 
 func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var body bytes.Buffer
 	_, _ = body.ReadFrom(r.Body)
 	name := r.Method + " " + r.URL.Path
+	f.mu.Lock() // a page asks for several things at once
+	defer f.mu.Unlock()
 	f.asked, f.bodies = append(f.asked, name+query(r.URL)), append(f.bodies, body.String())
 	f.tokens, f.keys = append(f.tokens, r.Header.Get("Authorization")), append(f.keys, r.Header.Get("Idempotency-Key"))
 	out, ok := f.answers[name+query(r.URL)]
@@ -147,6 +151,9 @@ func sound(t *testing.T, w *httptest.ResponseRecorder) {
 	require.NotRegexp(t, `(?i)<style`, page)
 	require.NotContains(t, page, "ZgotmplZ", "a template put text where it could not be made safe")
 	require.NotContains(t, page, "<no value>")
+	for _, cell := range regexp.MustCompile(`<(?:table|td)\b[^>]*>`).FindAllString(page, -1) {
+		require.Regexp(t, `class="cards"|data-label="[^"]+"`, cell, "at 360 px a row is a card, and its cells have names")
+	}
 	ids := regexp.MustCompile(`\sid="([^"]+)"`).FindAllStringSubmatch(page, -1)
 	seen := map[string]bool{}
 	for _, id := range ids {

@@ -39,11 +39,22 @@ type revisionCell struct {
 const revisionsShown = 10
 
 func policies(v *visit) error {
-	got, err := v1.Fetch[v1.PolicyPage](v.api.ListPolicies(v.ctx(), &v1.ListPoliciesParams{Cursor: v.query("cursor"), Limit: revisionsShown}))
+	var got v1.PolicyPage
+	var proposals v1.ProposalPage
+	err := together(
+		func() (err error) {
+			got, err = v1.Fetch[v1.PolicyPage](v.api.ListPolicies(v.ctx(), &v1.ListPoliciesParams{Cursor: v.query("cursor"), Limit: revisionsShown}))
+			return
+		},
+		func() (err error) {
+			proposals, err = v1.Fetch[v1.ProposalPage](v.api.ListProposals(v.ctx(), &v1.ListProposalsParams{Cursor: v.query("proposals"), Limit: 20}))
+			return
+		},
+	)
 	if err != nil {
 		return err
 	}
-	proposals, err := v1.Fetch[v1.ProposalPage](v.api.ListProposals(v.ctx(), &v1.ListProposalsParams{Cursor: v.query("proposals"), Limit: 20}))
+	last, err := v.lastOf(got.Items)
 	if err != nil {
 		return err
 	}
@@ -57,26 +68,37 @@ func policies(v *visit) error {
 		inForce[r.Region] = r.Revision
 	}
 	slices.Sort(p.Regions)
-	for _, revision := range got.Items {
+	for i, revision := range got.Items {
 		row := revisionRow{PolicyRevision: revision}
-		last := map[string]v1.RolloutRegion{}
-		if revision.Action != "" {
+		for _, region := range p.Regions {
+			row.Cells = append(row.Cells, cellOf(region, last[i][region], inForce[region] == revision.Revision))
+		}
+		p.Rows = append(p.Rows, row)
+	}
+	return v.render("policies", "Policies", p)
+}
+
+// lastOf returns, for each revision, the last that is known of it by region.
+func (v *visit) lastOf(revisions []v1.PolicyRevision) ([]map[string]v1.RolloutRegion, error) {
+	all := make([]map[string]v1.RolloutRegion, len(revisions))
+	var questions []func() error
+	for i, revision := range revisions {
+		if revision.Action == "" {
+			continue
+		}
+		questions = append(questions, func() error {
 			states, err := v1.Fetch[v1.RolloutRegions](v.api.ListRolloutRegions(v.ctx(), revision.Action, nil))
-			if err = absent(err); err != nil {
-				return err
-			}
+			last := map[string]v1.RolloutRegion{}
 			for _, s := range states.Items {
 				if before, ok := last[s.Region]; !ok || !s.At.Before(before.At) {
 					last[s.Region] = s
 				}
 			}
-		}
-		for _, region := range p.Regions {
-			row.Cells = append(row.Cells, cellOf(region, last[region], inForce[region] == revision.Revision))
-		}
-		p.Rows = append(p.Rows, row)
+			all[i] = last
+			return absent(err)
+		})
 	}
-	return v.render("policies", "Policies", p)
+	return all, together(questions...)
 }
 
 // cellOf says how far a revision got in a region. What the snapshot names is in
@@ -113,18 +135,20 @@ type policyRollout struct {
 
 func policyRolloutOf(v *visit) (policyRollout, error) {
 	id := v.path("id")
-	action, err := v1.Fetch[v1.Action](v.api.GetRollout(v.ctx(), id, nil))
-	if err != nil {
-		return policyRollout{}, err
-	}
-	regions, err := v1.Fetch[v1.RolloutRegions](v.api.ListRolloutRegions(v.ctx(), id, nil))
+	var action v1.Action
+	var regions v1.RolloutRegions
+	err := together(
+		func() (err error) { action, err = v1.Fetch[v1.Action](v.api.GetRollout(v.ctx(), id, nil)); return },
+		func() (err error) {
+			regions, err = v1.Fetch[v1.RolloutRegions](v.api.ListRolloutRegions(v.ctx(), id, nil))
+			return
+		},
+	)
 	if err != nil {
 		return policyRollout{}, err
 	}
 	p := policyRollout{Action: action, Regions: regions.Items, State: action.State}
-	if v.c.opts.TemporalUI != "" && action.WorkflowID != "" {
-		p.Temporal = workflowLink(v.c.opts.TemporalUI, action.WorkflowID)
-	}
+	p.Temporal = v.workflowLink(action.WorkflowID)
 	return p, nil
 }
 

@@ -11,6 +11,7 @@ import (
 func recordRoutes() []route {
 	return []route{
 		{pattern: "GET /runs", handle: runs},
+		{pattern: "GET /runs/events", handle: stream(runsPart)},
 		{pattern: "GET /runs/{id}", handle: run},
 		{pattern: "GET /runs/{id}/events", handle: stream(runPart)},
 		{pattern: "POST /runs/{id}/pause", handle: steerRun("pause")},

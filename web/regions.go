@@ -7,6 +7,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/chart"
+	"github.com/atom-fabric/fabric/web/plot"
 )
 
 // regionsPage is where models run and how that goes.
@@ -122,11 +123,7 @@ func worse(a, b chart.State) chart.State {
 
 func loadOf(l v1.RegionLoad, b v1.LatencyBudget) loadRow {
 	row := loadRow{RegionLoad: l, Within: l.From == "" || l.From == l.Region}
-	budget := b.BetweenMs
-	if row.Within {
-		budget = b.WithinMs
-	}
-	bars := chart.Latencies{Title: fmt.Sprintf("%s to %s", l.From, l.Endpoint), P50: l.P50Ms, P95: l.P95Ms, P99: l.P99Ms, Budget: float64(budget)}
+	bars := chart.Latencies{Title: fmt.Sprintf("%s to %s", l.From, l.Endpoint), P50: l.P50Ms, P95: l.P95Ms, P99: l.P99Ms, Budget: plot.Budget(l, b)}
 	switch {
 	case l.Calls == l.Failed: // there is no latency to speak of
 		row.Says, row.Class = "no answers", "bad"

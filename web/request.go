@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/atom-fabric/fabric/api/v1"
@@ -26,6 +27,7 @@ type requestPage struct {
 	Missing  []string // what could not be shown, and why
 	Timeline []moment
 	Vote     voteForm
+	mu       sync.Mutex // of Missing
 }
 
 type riskPart struct {
@@ -51,16 +53,22 @@ func showRequest(v *visit) error {
 	if err != nil {
 		return err
 	}
-	body := requestPage{Ballot: ballot, Quorum: quorum(ballot), Timeline: timeline(ballot, v.now())}
-	body.read(v)
-	if body.Vote, err = v.voteForm(body); err != nil {
+	body := &requestPage{Ballot: ballot, Quorum: quorum(ballot), Timeline: timeline(ballot, v.now())}
+	var mine holdings
+	err = together(
+		func() error { return body.read(v) },
+		func() (err error) { mine, err = v.keys(); return },
+	)
+	if err != nil {
 		return err
 	}
+	slices.Sort(body.Missing)
+	body.Vote = v.voteForm(body, mine)
 	return v.render("request", ballot.Summary, body)
 }
 
 // read fills in what the plan names.
-func (p *requestPage) read(v *visit) {
+func (p *requestPage) read(v *visit) error {
 	b := p.Ballot
 	var resp *http.Response
 	var err error
@@ -74,17 +82,17 @@ func (p *requestPage) read(v *visit) {
 	case promotion.KindRestore:
 		resp, err = v.api.GetRestore(v.ctx(), b.ID, nil)
 	default:
-		return
+		return nil
 	}
 	action, err := v1.Fetch[v1.Action](resp, err)
 	if err != nil {
 		p.lacks("the plan", err)
-		return
+		return nil
 	}
 	var plan promotion.Plan
 	if err := plain(action.Plan, &plan); err != nil {
 		p.lacks("the plan", err)
-		return
+		return nil
 	}
 	p.Action, p.Plan = &action, &plan
 	for _, c := range plan.Risk.Contributions() {
@@ -104,7 +112,7 @@ func (p *requestPage) read(v *visit) {
 	default:
 		p.Drilled = "the way back was not practised within the last 30 days"
 	}
-	p.Evidence.read(v, p)
+	return p.Evidence.read(v, p)
 }
 
 // lacks notes a part that cannot be shown.
@@ -114,6 +122,8 @@ func (p *requestPage) lacks(what string, err error) {
 	if errors.As(err, &said) {
 		why = said.Title
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.Missing = append(p.Missing, sentence(what)+": "+why)
 }
 

@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"time"
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/canary"
 	"github.com/atom-fabric/fabric/domain/chart"
 	"github.com/atom-fabric/fabric/domain/promotion"
+	"github.com/atom-fabric/fabric/web/plot"
 )
 
 // rolloutsPage is the table of promotions.
@@ -34,6 +36,7 @@ type rolloutPage struct {
 	Ladder   template.HTML
 	Sequels  []template.HTML
 	Last     *canary.Look
+	Facts    []factRow
 	Acts     []act
 	Temporal string
 	State    string
@@ -55,11 +58,12 @@ func rolloutPart(v *visit) (part, error) {
 
 func (v *visit) rollout() (rolloutPage, error) {
 	id := v.path("id")
-	action, err := v1.Fetch[v1.Action](v.api.GetPromotion(v.ctx(), id, nil))
-	if err != nil {
-		return rolloutPage{}, err
-	}
-	view, err := v1.Fetch[v1.Rollout](v.api.GetCanary(v.ctx(), id, nil))
+	var action v1.Action
+	var view v1.Rollout
+	err := together(
+		func() (err error) { action, err = v1.Fetch[v1.Action](v.api.GetPromotion(v.ctx(), id, nil)); return },
+		func() (err error) { view, err = v1.Fetch[v1.Rollout](v.api.GetCanary(v.ctx(), id, nil)); return },
+	)
 	if err != nil {
 		return rolloutPage{}, err
 	}
@@ -69,9 +73,7 @@ func (v *visit) rollout() (rolloutPage, error) {
 			return p, fmt.Errorf("plan of %s: %w", id, err)
 		}
 	}
-	if v.c.opts.TemporalUI != "" && action.WorkflowID != "" {
-		p.Temporal = workflowLink(v.c.opts.TemporalUI, action.WorkflowID)
-	}
+	p.Temporal = v.workflowLink(action.WorkflowID)
 	looks := make([]canary.Look, len(view.Looks))
 	for i, text := range view.Looks {
 		if err := json.Unmarshal(text, &looks[i]); err != nil {
@@ -85,7 +87,28 @@ func (v *visit) rollout() (rolloutPage, error) {
 		p.Ladder = chart.HTML(ladder(p.Plan, view))
 	}
 	p.Sequels = sequences(looks)
+	p.Facts = factRows(view.Facts)
 	return p, nil
+}
+
+// A factRow is a fact, or several looks in a row that came to the same: the
+// newest of them.
+type factRow struct {
+	v1.RolloutFact
+	Times int
+	Since time.Time // of the first
+}
+
+func factRows(facts []v1.RolloutFact) []factRow {
+	var rows []factRow
+	for _, f := range facts {
+		if last := len(rows) - 1; last >= 0 && f.Kind == v1.RolloutFactKindLook && rows[last].Kind == f.Kind && rows[last].Verdict == f.Verdict && rows[last].Step.Number == f.Step.Number {
+			rows[last].RolloutFact, rows[last].Times = f, rows[last].Times+1
+			continue
+		}
+		rows = append(rows, factRow{f, 1, f.At})
+	}
+	return rows
 }
 
 // ended says whether a rollout has come to its end, and whether it went back.
@@ -129,48 +152,14 @@ func ladder(plan promotion.Plan, r v1.Rollout) chart.Ladder {
 	return l
 }
 
-// sequences draws, for each guardrail, the last look of each step against the
-// margin.
+// sequences draws each guardrail's looks against its margin.
 func sequences(looks []canary.Look) []template.HTML {
-	var metrics []string
-	byMetric := map[string]*chart.Sequence{}
-	for _, l := range looks {
-		for _, f := range l.Findings {
-			s := byMetric[f.Metric]
-			if s == nil {
-				unit := "percentage points worse"
-				if f.Scale == canary.Relative {
-					unit = "% of the mean worse"
-				}
-				s = &chart.Sequence{Title: f.Metric + " of the canary beside the champion", X: "step", Y: unit}
-				byMetric[f.Metric] = s
-				metrics = append(metrics, f.Metric)
-			}
-			s.Margin = 100 * f.Margin
-			s.State = verdictState(f.Verdict)
-			if f.Reason == "" || f.Low != 0 || f.High != 0 {
-				s.Looks = append(s.Looks, chart.Look{At: float64(l.Step.Number), Estimate: 100 * f.Estimate, Low: 100 * f.Low, High: 100 * f.High})
-			}
-		}
-	}
-	out := make([]template.HTML, 0, len(metrics))
-	for _, m := range metrics {
-		out = append(out, chart.HTML(*byMetric[m]))
+	drawn := plot.Canary(looks)
+	out := make([]template.HTML, len(drawn))
+	for i, d := range drawn {
+		out[i] = chart.HTML(d)
 	}
 	return out
-}
-
-// verdictState is how a verdict is drawn: too little is grey.
-func verdictState(v canary.Verdict) chart.State {
-	switch string(v) {
-	case "PASS":
-		return chart.Pass
-	case "FAIL":
-		return chart.Fail
-	case "INCONCLUSIVE":
-		return chart.Hold
-	}
-	return chart.Open
 }
 
 // rolloutActs are what can be done with a rollout where it is.

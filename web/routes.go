@@ -5,6 +5,7 @@ package web
 func (c *Console) routes() []route {
 	return append(recordRoutes(), []route{
 		{pattern: "GET /{$}", handle: inbox},
+		{pattern: "GET /inbox/events", handle: stream(inboxPart)},
 		{pattern: "GET /requests/{id}", handle: showRequest},
 		{pattern: "POST /requests/{id}/statement", handle: statement},
 		{pattern: "POST /requests/{id}/votes", handle: vote},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/chart"
+	"github.com/atom-fabric/fabric/web/plot"
 )
 
 // runPage is one run.
@@ -54,19 +55,21 @@ func runPart(v *visit) (part, error) {
 
 func (v *visit) run() (runPage, error) {
 	id := v.path("id")
-	got, err := v1.Fetch[v1.Run](v.api.GetRun(v.ctx(), id, nil))
-	if err != nil {
-		return runPage{}, err
-	}
-	progress, err := v1.Fetch[v1.RunProgress](v.api.GetRunProgress(v.ctx(), id, nil))
+	var got v1.Run
+	var progress v1.RunProgress
+	err := together(
+		func() (err error) { got, err = v1.Fetch[v1.Run](v.api.GetRun(v.ctx(), id, nil)); return },
+		func() (err error) {
+			progress, err = v1.Fetch[v1.RunProgress](v.api.GetRunProgress(v.ctx(), id, nil))
+			return
+		},
+	)
 	if err != nil {
 		return runPage{}, err
 	}
 	before, _ := strconv.Atoi(v.query("before")) // what is no number is the newest
 	p := runPage{Run: got, Progress: progress, Before: before, State: fmt.Sprint(got.Status, got.Paused)}
-	if v.c.opts.TemporalUI != "" && got.WorkflowID != "" {
-		p.Temporal = workflowLink(v.c.opts.TemporalUI, got.WorkflowID)
-	}
+	p.Temporal = v.workflowLink(got.WorkflowID)
 	rows := roundRows(got.Rounds, progress.Rounds)
 	p.Plots = plots(got, progress, rows)
 	for _, r := range progress.Rounds {
@@ -84,9 +87,12 @@ func (v *visit) run() (runPage, error) {
 	return p, nil
 }
 
-// workflowLink is a workflow's page of Temporal's Web UI.
-func workflowLink(ui, id string) string {
-	return ui + "/namespaces/default/workflows/" + url.PathEscape(id)
+// workflowLink is a workflow's page of Temporal's Web UI; "" where there is none.
+func (v *visit) workflowLink(id string) string {
+	if v.c.opts.TemporalUI == "" || id == "" {
+		return ""
+	}
+	return v.c.opts.TemporalUI + "/namespaces/" + url.PathEscape(v.c.opts.Namespace) + "/workflows/" + url.PathEscape(id)
 }
 
 func roundRows(rounds []v1.Round, traffic []v1.RoundTraffic) []roundRow {
@@ -118,16 +124,10 @@ func plots(run v1.Run, progress v1.RunProgress, rows []roundRow) []template.HTML
 	if run.Simulated {
 		note = "simulated"
 	}
-	var accuracy, loss, asked, accepted, dropped, bytes, epsilon []chart.Point
+	var asked, accepted, dropped, bytes []chart.Point
 	var up int64
 	for _, r := range rows {
 		x := float64(r.Round.Number)
-		if r.Metrics.AccuracyBp != nil {
-			accuracy = append(accuracy, chart.Point{X: x, Y: float64(*r.Metrics.AccuracyBp) / 100})
-		}
-		if r.Metrics.Evaluated > 0 {
-			loss = append(loss, chart.Point{X: x, Y: float64(r.Metrics.LossMicros) / 1e6 / float64(r.Metrics.Evaluated)})
-		}
 		if r.Asked > 0 {
 			asked = append(asked, chart.Point{X: x, Y: float64(r.Asked)})
 			accepted = append(accepted, chart.Point{X: x, Y: float64(r.Accepted)})
@@ -141,25 +141,16 @@ func plots(run v1.Run, progress v1.RunProgress, rows []roundRow) []template.HTML
 		up += t.UploadedBytes
 		bytes = append(bytes, chart.Point{X: float64(t.Number), Y: float64(up)})
 	}
-	for _, s := range progress.Privacy.Points {
-		epsilon = append(epsilon, chart.Point{X: float64(s.Number), Y: s.Epsilon})
-	}
-	var limit []chart.Mark
-	if progress.Privacy.Limit > 0 {
-		limit = []chart.Mark{{Name: "limit of the run", Y: progress.Privacy.Limit}}
-	}
-	var target []chart.Mark
-	if run.Params.TargetBp > 0 {
-		target = []chart.Mark{{Name: "target", Y: float64(run.Params.TargetBp) / 100}}
-	}
 	out := []template.HTML{
-		chart.HTML(chart.Lines{Title: "Accuracy on held-out rows", Note: note, X: "round", Y: "%", Series: []chart.Series{{Name: "accuracy", Points: accuracy}}, Marks: target}),
-		chart.HTML(chart.Lines{Title: "Loss a held-out row", Note: note, X: "round", Y: "nat", Series: []chart.Series{{Name: "loss", Points: loss}}}),
+		chart.HTML(plot.Accuracy(run)),
+		chart.HTML(plot.Loss(run)),
 		chart.HTML(chart.Lines{Title: "Sites", Note: note, X: "round", Y: "sites", Series: []chart.Series{{Name: "asked", Points: asked}, {Name: "accepted", Points: accepted}, {Name: "did not answer", Points: dropped}}}),
 		chart.HTML(chart.Lines{Title: "Bytes that sites sent so far", Note: note, X: "round", Y: "bytes", Series: []chart.Series{{Name: "bytes", Points: bytes}}}),
 	}
-	if progress.Privacy.Spent > 0 || len(limit) > 0 {
-		out = append(out, chart.HTML(chart.Lines{Title: "Privacy spent, epsilon", Note: note, X: "round", Y: "epsilon", Series: []chart.Series{{Name: "epsilon", Points: epsilon}}, Marks: limit}))
+	if progress.Privacy.Spent > 0 || progress.Privacy.Limit > 0 {
+		epsilon := plot.Privacy(progress)
+		epsilon.Note = note
+		out = append(out, chart.HTML(epsilon))
 	}
 	return out
 }

@@ -14,19 +14,34 @@ type runsPage struct {
 	Statuses      []string
 	Newest, Next  string
 	First         bool
+	Live          string // address of the stream of the rows
 }
 
 func runs(v *visit) error {
+	p, err := v.runs()
+	if err != nil {
+		return err
+	}
+	return v.render("runs", "Runs", p)
+}
+
+func runsPart(v *visit) (part, error) {
+	p, err := v.runs()
+	return part{Page: "runs", Template: "part", Body: p}, err
+}
+
+func (v *visit) runs() (runsPage, error) {
 	p := runsPage{Status: v.query("status"), Model: strings.TrimSpace(v.query("model")), Statuses: []string{"accepted", "running", "completed", "stopped", "failed"}, First: v.query("cursor") == ""}
 	got, err := v1.Fetch[v1.RunPage](v.api.ListRuns(v.ctx(), &v1.ListRunsParams{
 		Status: v1.ListRunsParamsStatus(p.Status), Model: p.Model, Cursor: v.query("cursor"),
 	}))
 	if err != nil {
-		return err
+		return p, err
 	}
 	p.Rows, p.Next = got.Items, nextPage(got.Next, "status", p.Status, "model", p.Model)
 	p.Newest = "?" + filters("status", p.Status, "model", p.Model)
-	return v.render("runs", "Runs", p)
+	p.Live = link("runs", "events") + "?" + filters("status", p.Status, "model", p.Model, "cursor", v.query("cursor"))
+	return p, nil
 }
 
 // filters is the part of an address that keeps what a list is filtered by.
@@ -51,11 +66,11 @@ func nextPage(cursor string, pairs ...string) string {
 // stateClass is how a state looks; the word beside says it.
 func stateClass(state any) string {
 	switch text(state) {
-	case "completed", "applied", "closed", "approved", "active", "held", "PASS", "pass", "healthy", "standing", "granted":
+	case "completed", "applied", "closed", "approved", "active", "held", "PASS", "pass", "healthy", "standing", "granted", "ACTIVE":
 		return "good"
-	case "failed", "rejected", "FAIL", "fail", "down", "blocked", "withdrawn", "refused", "went back":
+	case "failed", "rejected", "FAIL", "fail", "down", "blocked", "withdrawn", "refused", "went back", "WITHDRAWN":
 		return "bad"
-	case "running", "started", "open", "stopped", "expired", "stale", "paused", "INCONCLUSIVE", "waits", "in part", "asked", "pending":
+	case "running", "started", "open", "stopped", "expired", "stale", "paused", "INCONCLUSIVE", "waits", "in part", "asked", "pending", "EXPIRED", "WAITING":
 		return "warn"
 	}
 	return ""

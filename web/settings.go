@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/atom-fabric/fabric/api/v1"
@@ -21,6 +22,7 @@ type settingsPage struct {
 	Approvers   []v1.Approver
 	Revocations []v1.TokenRevocation
 	Sites       []siteRow
+	MoreSites   string            // address of the next ones
 	Unseen      map[string]string // by part: why it is not shown
 	Admin       bool
 	Key         string
@@ -37,25 +39,28 @@ const silentAfter = 5 * time.Minute
 
 func settings(v *visit) error {
 	body := settingsPage{Unseen: map[string]string{}, Admin: v.who.Has("admin"), Key: fresh()}
-	mine, err := v.keys()
-	if err != nil {
+	var mine holdings
+	var gone v1.TokenRevocationPage
+	var sites v1.SitePage
+	var noTokens, noSites error
+	err := together(
+		func() (err error) { mine, err = v.keys(); return },
+		func() (err error) { body.Token, err = v1.Fetch[v1.Identity](v.api.WhoAmI(v.ctx(), nil)); return },
+		func() error {
+			gone, noTokens = v1.Fetch[v1.TokenRevocationPage](v.api.ListTokenRevocations(v.ctx(), &v1.ListTokenRevocationsParams{Limit: 20}))
+			return nil
+		},
+		func() error {
+			sites, noSites = v1.Fetch[v1.SitePage](v.api.ListSites(v.ctx(), &v1.ListSitesParams{Cursor: v.query("sites")}))
+			return nil
+		},
+	)
+	if err = errors.Join(err, body.hides("tokens", noTokens), body.hides("sites", noSites)); err != nil {
 		return err
 	}
-	body.Keys = mine.ids
-	if body.Token, err = v1.Fetch[v1.Identity](v.api.WhoAmI(v.ctx(), nil)); err != nil {
-		return err
-	}
-	people, err := v1.Fetch[v1.ApproverList](v.api.ListApprovers(v.ctx(), nil))
-	if body.Approvers = people.Items; body.hides("approvers", err) != nil {
-		return err
-	}
-	gone, err := v1.Fetch[v1.TokenRevocationPage](v.api.ListTokenRevocations(v.ctx(), &v1.ListTokenRevocationsParams{Limit: 20}))
-	if body.Revocations = gone.Items; body.hides("tokens", err) != nil {
-		return err
-	}
-	sites, err := v1.Fetch[v1.SitePage](v.api.ListSites(v.ctx(), nil))
-	if body.hides("sites", err) != nil {
-		return err
+	body.Keys, body.Approvers, body.Revocations = mine.ids, mine.people, gone.Items
+	if sites.Next != "" {
+		body.MoreSites = "?sites=" + url.QueryEscape(sites.Next)
 	}
 	for _, s := range sites.Items {
 		row := siteRow{s, "heard of", "good"}

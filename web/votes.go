@@ -40,13 +40,9 @@ type button struct {
 	Reason           bool // it needs one
 }
 
-func (v *visit) voteForm(p requestPage) (voteForm, error) {
+func (v *visit) voteForm(p *requestPage, mine holdings) voteForm {
 	b := p.Ballot
 	f := voteForm{Name: v.who.Subject, For: b.You.OnBehalfOf, Key: fresh(), Open: b.Outcome == "pending" || b.Outcome == "approved" && b.BegunAt.IsZero()}
-	mine, err := v.keys()
-	if err != nil {
-		return f, err
-	}
 	f.Keys = mine.ids
 	if b.Risk >= typedFrom {
 		f.Typed = b.ID
@@ -79,7 +75,7 @@ func (v *visit) voteForm(p requestPage) (voteForm, error) {
 	if f.For != "" {
 		f.Command += " --on-behalf-of " + quoted(f.For)
 	}
-	return f, nil
+	return f
 }
 
 // first returns the first text that says something.
@@ -100,33 +96,47 @@ func quoted(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// holdings are what is registered for a visitor.
-type holdings struct{ ids, roles []string }
+// holdings are what is registered for a visitor, among all approvers.
+type holdings struct {
+	ids, roles []string
+	people     []v1.Approver
+}
 
 // keys returns the digests of the keys that the visitor may vote with: their
 // own registrations, and those that approvers delegated to.
 func (v *visit) keys() (holdings, error) {
 	var h holdings
-	people, err := v1.Fetch[v1.ApproverList](v.api.ListApprovers(v.ctx(), nil))
+	var people v1.ApproverList
+	var delegations v1.DelegationList
+	err := together(
+		func() (err error) {
+			people, err = v1.Fetch[v1.ApproverList](v.api.ListApprovers(v.ctx(), nil))
+			return
+		},
+		func() error {
+			var err error
+			delegations, err = v1.Fetch[v1.DelegationList](v.api.ListDelegations(v.ctx(), nil))
+			if said := (*v1.ProblemError)(nil); errors.As(err, &said) && said.Status == http.StatusForbidden {
+				return nil // for whoever may not know of them there are none
+			}
+			return err
+		},
+	)
 	if err != nil {
 		return h, err
 	}
+	h.people = people.Items
 	for _, a := range people.Items {
 		if a.Name == v.who.Subject {
 			h.ids, h.roles = append(h.ids, a.Key), append(h.roles, a.Role)
 		}
-	}
-	delegations, err := v1.Fetch[v1.DelegationList](v.api.ListDelegations(v.ctx(), nil))
-	var said *v1.ProblemError
-	if errors.As(err, &said) && said.Status == http.StatusForbidden {
-		return h, nil
 	}
 	for _, d := range delegations.Items {
 		if d.To == v.who.Subject && d.RevokedAt.IsZero() {
 			h.ids = append(h.ids, d.Key)
 		}
 	}
-	return h, err
+	return h, nil
 }
 
 // A paper is what a browser signs: the canonical bytes of a statement. The

@@ -37,6 +37,7 @@ type Options struct {
 	Simulation bool
 	Version    string
 	TemporalUI string // address of Temporal's own pages; "" links to none
+	Namespace  string // of Temporal, that the workflows are in
 	Now        func() time.Time
 	Log        *slog.Logger
 }

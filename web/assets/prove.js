@@ -38,7 +38,7 @@
     return sn === 0n && same(hash, root);
   }
   verify(box.dataset).then(function (good) {
-    if (good) say("Your browser verified it: " + (box.dataset.leaf === undefined ? "its hash" : "these exact bytes") + " lead to the root of the log.", "notice");
+    if (good) say("Your browser verified it: " + (box.dataset.leaf === undefined ? "its hash leads" : "these exact bytes lead") + " to the root of the log.", "notice");
     else say("Your browser found that the proof is wrong. Somebody has to look at this log.", "error");
   }).catch(function () { say("Your browser found no proof that it can read. Somebody has to look at this log.", "error"); });
 })();
