@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -16,7 +13,6 @@ import (
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/approval"
-	"github.com/atom-fabric/fabric/domain/artifact"
 )
 
 func newApprovals(a *app) *cobra.Command {
@@ -134,101 +130,4 @@ func ballotRows(w *tabwriter.Writer, b v1.Ballot) {
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", who, v.Role, v.Decision, counts, v.At.Format(time.RFC3339))
 	}
-}
-
-// A proxy is what a delegation says.
-type proxy struct {
-	keyPath, name, to, public, reason string
-	kinds, environments               []string
-	maxRisk                           int
-	lasts                             time.Duration
-}
-
-func newDelegate(a *app) *cobra.Command {
-	var p proxy
-	cmd := a.command("delegate", "Sign that another person may fill your seat, for a time", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		public, err := os.ReadFile(p.public)
-		if err != nil {
-			return usage(err)
-		}
-		now := time.Now().UTC().Truncate(time.Second)
-		bundle, err := c.signDelegation(p.keyPath, approval.Delegation{
-			Decision: approval.Delegate, From: p.name, To: p.to, PublicKey: string(public), Kinds: p.kinds, Environments: p.environments, MaxRisk: p.maxRisk,
-			Reason: p.reason, Nonce: rand.Text(), IssuedAt: now, NotBefore: now, ExpiresAt: now.Add(p.lasts),
-		})
-		if err != nil {
-			return err
-		}
-		got, err := v1.Fetch[v1.Delegation](c.AddDelegation(cmd.Context(), &v1.AddDelegationParams{Tenant: c.tenant}, v1.VoteRequest{Bundle: string(bundle)}))
-		if err != nil {
-			return err
-		}
-		return c.print(got, func(w *tabwriter.Writer) { printDelegations(w, got) })
-	})
-	f := cmd.Flags()
-	f.StringVar(&p.keyPath, "key", "", "your private key")
-	f.StringVar(&p.name, "as", "", "your name among the approvers")
-	f.StringVar(&p.to, "to", "", "name of the person who stands in")
-	f.StringVar(&p.public, "to-key", "", "file with their public key (PEM, ECDSA P-256)")
-	f.StringVar(&p.reason, "reason", "", "why, for the record")
-	f.StringSliceVar(&p.kinds, "kind", nil, "only for actions of these kinds")
-	f.StringSliceVar(&p.environments, "environment", nil, "only in these environments")
-	f.IntVar(&p.maxRisk, "max-risk", 0, "only up to this risk")
-	f.DurationVar(&p.lasts, "for", 7*24*time.Hour, "how long; thirty days at most")
-	for _, name := range []string{"key", "as", "to", "to-key", "reason"} {
-		must(cmd.MarkFlagRequired(name))
-	}
-	return cmd
-}
-
-func newDelegations(a *app) *cobra.Command {
-	return a.command("delegations", "Show who stands in for whom", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		got, err := v1.Fetch[v1.DelegationList](c.ListDelegations(cmd.Context(), &v1.ListDelegationsParams{Tenant: c.tenant}))
-		if err != nil {
-			return err
-		}
-		return c.print(got, func(w *tabwriter.Writer) { printDelegations(w, got.Items...) })
-	})
-}
-
-func newUndelegate(a *app) *cobra.Command {
-	var reason string
-	cmd := a.command("undelegate DELEGATION", "End a delegation, as an administrator", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		got, err := v1.Fetch[v1.Delegation](c.RevokeDelegation(cmd.Context(), args[0], &v1.RevokeDelegationParams{Tenant: c.tenant}, v1.DelegationRevocation{Reason: reason}))
-		if err != nil {
-			return err
-		}
-		return c.print(got, func(w *tabwriter.Writer) { printDelegations(w, got) })
-	})
-	cmd.Flags().StringVar(&reason, "reason", "", "why, for the record")
-	must(cmd.MarkFlagRequired("reason"))
-	return cmd
-}
-
-func printDelegations(w *tabwriter.Writer, list ...v1.Delegation) {
-	fmt.Fprintln(w, "ID\tFROM\tTO\tROLE\tKINDS\tUNTIL\tREASON")
-	for _, d := range list {
-		until := d.ExpiresAt.Format(time.RFC3339)
-		if !d.RevokedAt.IsZero() {
-			until = "revoked " + d.RevokedAt.Format(time.RFC3339)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", d.ID, d.From, d.To, d.Role, cmp.Or(strings.Join(d.Kinds, ","), "all"), until, d.Reason)
-	}
-}
-
-// signDelegation signs a statement about the delegate's key.
-func (c *caller) signDelegation(keyPath string, said approval.Delegation) ([]byte, error) {
-	public, err := artifact.ParsePublicKey([]byte(said.PublicKey))
-	if err != nil {
-		return nil, usage(err)
-	}
-	key, err := c.approverKey(keyPath)
-	if err != nil {
-		return nil, err
-	}
-	statement, err := artifact.NewStatement("delegation to "+said.To, artifact.KeyID(public), artifact.PredicateDelegation, said)
-	if err != nil {
-		return nil, err
-	}
-	return artifact.SignStatement(rand.Reader, key, statement)
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
-	"github.com/atom-fabric/fabric/internal/cosign"
 	"github.com/atom-fabric/fabric/internal/precheck"
 )
 
@@ -32,7 +30,7 @@ type ballotPaper struct {
 
 func (p *ballotPaper) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&p.keyPath, "key", "", "your private key, as `fabric keys generate` or `cosign generate-key-pair` made it")
+	f.StringVar(&p.keyPath, "key", "", keyHelp)
 	f.StringVar(&p.name, "as", "", "your name among the approvers, or in the delegation")
 	f.StringVar(&p.onBehalfOf, "on-behalf-of", "", "the approver who delegated to you")
 	f.StringVar(&p.reason, "reason", "", "why, for the record; all but an approval need it")
@@ -50,7 +48,7 @@ func newApprove(a *app) *cobra.Command {
 			p.says = approval.Approve
 		}
 		if p.deployment != "" {
-			return c.voteDeployment(p)
+			return c.voteDeployment(cmd.Context(), p)
 		}
 		if len(args) != 1 {
 			return usage(errors.New("name the action: fabric approve ACTION --key KEY --as NAME (fabric approvals lists them)"))
@@ -69,10 +67,11 @@ func newApprove(a *app) *cobra.Command {
 
 // cast signs a vote and brings it to its ballot, or prints it.
 func (c *caller) cast(ctx context.Context, action string, p ballotPaper) error {
-	key, err := c.approverKey(p.keyPath)
+	key, done, err := c.approverKey(ctx, p.keyPath)
 	if err != nil {
 		return err
 	}
+	defer done()
 	bundle, err := c.signVote(ctx, action, key, p)
 	if err != nil {
 		return err
@@ -111,19 +110,6 @@ func uncounted(b v1.Ballot, name string) error {
 	return &exitError{exitUnallowed, fmt.Errorf("the vote of %s does not count: its key is no eligible approver's", name)}
 }
 
-// approverKey loads a person's key with the password from COSIGN_PASSWORD.
-func (a *app) approverKey(path string) (*ecdsa.PrivateKey, error) {
-	settings, err := a.config()
-	if err != nil {
-		return nil, err
-	}
-	key, err := cosign.LoadPrivateKey(path, []byte(settings.CosignPassword.Reveal()))
-	if err != nil {
-		return nil, usage(fmt.Errorf("%w; the password is read from COSIGN_PASSWORD or COSIGN_PASSWORD_FILE", err))
-	}
-	return key, nil
-}
-
 // signVote makes the statement that the ballot asks for, over the plan's
 // digest. What it signs is what it was shown: the digest of the request is made
 // here, from its text, and the plan, the action and the nonce are read from it.
@@ -146,11 +132,12 @@ func (c *caller) signVote(ctx context.Context, action string, key crypto.Signer,
 }
 
 // voteDeployment prints the vote that lets a deployment leave simulation.
-func (c *caller) voteDeployment(p ballotPaper) error {
-	key, err := c.approverKey(p.keyPath)
+func (c *caller) voteDeployment(ctx context.Context, p ballotPaper) error {
+	key, done, err := c.approverKey(ctx, p.keyPath)
 	if err != nil {
 		return err
 	}
+	defer done()
 	deployment, err := artifact.ParseDigest(p.deployment)
 	if err != nil {
 		return usage(err)

@@ -90,7 +90,9 @@ func pointNames(ctx context.Context, c *caller, _ []string) ([]string, error) {
 
 func requestNames(ctx context.Context, c *caller, _ []string) ([]string, error) {
 	list, err := v1.Fetch[v1.AccessRequestList](c.ListAccessRequests(ctx, &v1.ListAccessRequestsParams{Tenant: c.tenant}))
-	return names(list.Items, err, func(r v1.AccessRequest) string { return fmt.Sprintf("%s\t%s of %s, %s", r.ID, r.FeatureID, r.Owner, r.State) })
+	return names(list.Items, err, func(r v1.AccessRequest) string {
+		return fmt.Sprintf("%s\t%s of %s, %s", r.ID, r.FeatureID, r.Owner, r.State)
+	})
 }
 
 func delegationNames(ctx context.Context, c *caller, _ []string) ([]string, error) {

@@ -16,7 +16,6 @@ import (
 	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/consent"
-	"github.com/atom-fabric/fabric/internal/cosign"
 )
 
 func newConsent(a *app) *cobra.Command {
@@ -55,17 +54,18 @@ func newConsentGrant(a *app) *cobra.Command {
 	f.IntVar(&body.Constraints.MaxRounds, "max-rounds", 0, "rounds under this grant")
 	f.BoolVar(&body.Constraints.NoDerivative, "no-derivative", false, "no other run may start from what was learnt")
 	f.StringVar(&body.Evidence, "evidence", "", "sha256:... of what you have on paper; the content stays with you")
-	f.StringVar(&key, "key", "", "private key of a registered approver of the tenant, to sign the grant with; its password is in COSIGN_PASSWORD")
+	f.StringVar(&key, "key", "", "sign the grant, as an approver of the tenant: "+keyHelp)
 	return cmd
 }
 
 // signGrant makes the request a statement of the tenant's own: it names the
 // epoch that is now, so a withdrawal meanwhile makes it worthless.
 func (c *caller) signGrant(cmd *cobra.Command, body *v1.GrantRequest, path string) error {
-	private, err := cosign.LoadPrivateKey(path, []byte(c.env("COSIGN_PASSWORD")))
+	private, done, err := c.approverKey(cmd.Context(), path)
 	if err != nil {
-		return usage(err)
+		return err
 	}
+	defer done()
 	page, err := v1.Fetch[v1.GrantPage](c.ListConsents(cmd.Context(), &v1.ListConsentsParams{Tenant: c.tenant}))
 	if err != nil {
 		return err

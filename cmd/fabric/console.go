@@ -40,7 +40,7 @@ func (a *app) mountConsole(c config.Config, gateway *api.Server, own *issuer.Iss
 	}
 	pages, err := web.New(web.Options{
 		API: gateway.Handler(), URL: consoleURL(c), SessionKey: key, SignIn: signIn, Simulation: c.Simulation(), Version: version,
-		TemporalUI: c.TemporalUI, Now: time.Now, Log: t.Log,
+		TemporalUI: c.TemporalUI, Namespace: c.TemporalNamespace, Now: time.Now, Log: t.Log,
 	})
 	if err != nil {
 		return usage(err)

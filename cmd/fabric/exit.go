@@ -18,7 +18,7 @@ const (
 	exitOK          = 0
 	exitFailure     = 1
 	exitUsage       = 2
-	exitPrecheck    = 3
+	exitChecks      = 3
 	exitNotFound    = 4
 	exitConflict    = 5
 	exitUnallowed   = 6
@@ -75,8 +75,8 @@ func status(err error) int {
 		return exitUsage
 	case errors.Is(err, pgserver.ErrNotFound), errors.Is(err, local.ErrPortInUse), errors.Is(err, local.ErrRunning), errors.Is(err, local.ErrStateDir):
 		return exitUnavailable
-	case errors.Is(err, precheck.ErrBlocked):
-		return exitPrecheck
+	case errors.Is(err, precheck.ErrBlocked): // the product's contract says 1
+		return exitFailure
 	case errors.Is(err, context.DeadlineExceeded):
 		return exitTimeout
 	default:

@@ -64,13 +64,24 @@ func newFeature(a *app) *cobra.Command {
 		return c.print(page, func(w *tabwriter.Writer) { features(w, page.Items...) })
 	})
 
-	withdraw := a.command("withdraw FEATURE", "Withdraw all consent to a feature at once; fabric consent withdraw shows first what that reaches", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+	apply := false
+	withdraw := a.command("withdraw FEATURE", "Show what withdrawing all consent to a feature would reach; with --apply, withdraw it", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
+		if !apply {
+			preview, err := v1.Fetch[v1.Withdrawal](c.WithdrawGrants(cmd.Context(), &v1.WithdrawGrantsParams{Tenant: c.tenant}, v1.WithdrawalRequest{FeatureID: args[0]}))
+			if err != nil {
+				return err
+			}
+			return c.print(preview, func(w *tabwriter.Writer) {
+				fmt.Fprintf(w, "%s\nNothing was changed. To withdraw: fabric feature withdraw %s --apply\n", preview.Markdown, args[0])
+			})
+		}
 		f, err := v1.Fetch[v1.Feature](c.WithdrawConsent(cmd.Context(), c.tenant, args[0], &v1.WithdrawConsentParams{}))
 		if err != nil {
 			return err
 		}
 		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
 	})
+	withdraw.Flags().BoolVar(&apply, "apply", false, "withdraw; without it nothing changes")
 	versions := a.command("versions FEATURE", "Show every version of a feature, staged ones too", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
 		page, err := v1.Fetch[v1.FeaturePage](c.FeatureVersions(cmd.Context(), c.tenant, args[0]))
 		if err != nil {

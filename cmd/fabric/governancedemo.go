@@ -12,6 +12,7 @@ import (
 	"github.com/atom-fabric/fabric/internal/demo"
 	"github.com/atom-fabric/fabric/internal/issuer"
 	"github.com/atom-fabric/fabric/internal/local"
+	"github.com/atom-fabric/fabric/internal/pgserver"
 )
 
 // demoMarker says that a folder was made by the governance demonstration, which
@@ -78,7 +79,7 @@ func anew(state string) error {
 		if err != nil {
 			return err
 		}
-		err = os.RemoveAll(state)
+		err = forget(state)
 		release()
 		if err != nil {
 			return err
@@ -88,4 +89,20 @@ func anew(state string) error {
 		return err
 	}
 	return os.WriteFile(marker, nil, 0o600)
+}
+
+// forget removes a state, and its database where that had to be elsewhere: a
+// database that stays would know sites by keys that are gone.
+func forget(state string) error {
+	preferred := local.Layout{State: state}.Path("pg")
+	place, err := pgserver.Place(preferred)
+	if err != nil {
+		return err
+	}
+	if place != preferred {
+		if err := os.RemoveAll(place); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(state)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atom-fabric/fabric/internal/local"
+	"github.com/atom-fabric/fabric/internal/pgserver"
 )
 
 // The governance demonstration begins in an empty folder. It empties its own and
@@ -35,4 +36,21 @@ func TestAnewEmptiesItsOwnFolderOnly(t *testing.T) {
 	require.NoError(t, os.WriteFile(kept, nil, 0o600))
 	require.ErrorContains(t, anew(theirs), "was not made by this demonstration")
 	require.FileExists(t, kept)
+}
+
+// Root's database lies elsewhere where the server's user cannot get to the
+// folder: it is forgotten with it.
+func TestAnewForgetsADatabaseElsewhere(t *testing.T) {
+	parent := t.TempDir()
+	require.NoError(t, os.Chmod(parent, 0o700))
+	state := filepath.Join(parent, "governance")
+	require.NoError(t, anew(state))
+	place, err := pgserver.Place(filepath.Join(state, "pg"))
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(place) })
+	row := filepath.Join(place, "data", "row")
+	require.NoError(t, os.MkdirAll(filepath.Dir(row), 0o700))
+	require.NoError(t, os.WriteFile(row, nil, 0o600))
+	require.NoError(t, anew(state))
+	require.NoDirExists(t, place)
 }

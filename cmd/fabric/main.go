@@ -39,6 +39,10 @@ func main() {
 
 // run is main without its process.
 func run(ctx context.Context, args []string, io streams, environ []string) int {
+	if err := stray(newRoot(io, environ), args); err != nil {
+		fmt.Fprintln(io.Err, "error: "+err.Error())
+		return exitUsage
+	}
 	root := newRoot(io, environ)
 	root.SetArgs(args)
 	began := beginnings(root)
@@ -56,6 +60,25 @@ func run(ctx context.Context, args []string, io streams, environ []string) int {
 	}
 	fmt.Fprintln(io.Err, "error: "+strings.TrimRight(err.Error(), "\n")+hint)
 	return status(err)
+}
+
+// stray is the word that stands where a group of commands has none of its name:
+// the library shows the group's help then, as if all were well. Parsing leaves
+// its marks on the tree.
+func stray(root *cobra.Command, args []string) error {
+	cmd, rest, err := root.Find(args)
+	if err != nil || cmd.Runnable() || cmd.ParseFlags(rest) != nil {
+		return nil // the library says it
+	}
+	words := cmd.Flags().Args()
+	if len(words) == 0 {
+		return nil
+	}
+	meant := ""
+	if alike := cmd.SuggestionsFor(words[0]); len(alike) > 0 {
+		meant = "; did you mean " + strings.Join(alike, ", ") + "?"
+	}
+	return fmt.Errorf("unknown command %q for %q%s\n  %s --help says which there are", words[0], cmd.CommandPath(), meant, cmd.CommandPath())
 }
 
 // An app is what every command is given.
@@ -101,17 +124,18 @@ func newRoot(io streams, environ []string) *cobra.Command {
 		group string
 		make  func(*app) *cobra.Command
 	}{
-		{"try", newUp}, {"try", newDemo}, {"try", newSimulate}, {"try", newToken},
+		{"try", newUp}, {"try", newDemo}, {"try", newTour}, {"try", newSimulate}, {"try", newToken},
 		{"use", newFeature}, {"use", newConsent}, {"use", newLineage}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newRollout}, {"use", newRollback}, {"use", newSnapshot}, {"use", newApprovals}, {"use", newApprove},
-		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newProposals}, {"use", newScorecard}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
+		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newProposals}, {"use", newScorecard}, {"use", newPlot}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
-		{"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
+		{"run", newDoctor}, {"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
 	} {
 		cmd := c.make(a)
 		cmd.GroupID = c.group
 		root.AddCommand(cmd)
 	}
 	root.AddCommand(newVersion(a))
+	exemplify(root)
 	a.complete(root)
 	return root
 }

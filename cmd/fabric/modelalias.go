@@ -25,10 +25,11 @@ func newModelAlias(a *app) *cobra.Command {
 		if len(args) != 2 {
 			return usage(errors.New("name the alias that is to move"))
 		}
-		key, err := c.signingKey(keyPath)
+		key, done, err := c.signingKey(cmd.Context(), keyPath)
 		if err != nil {
 			return err
 		}
+		defer done()
 		heads, err := v1.Fetch[v1.AliasList](c.ListAliases(cmd.Context(), args[0], &v1.ListAliasesParams{Tenant: c.tenant}))
 		if err != nil {
 			return err
@@ -64,7 +65,7 @@ func newModelAlias(a *app) *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&version, "to", 0, "version that the alias is to name")
 	f.StringVar(&environment, "environment", "production", "dev, staging or production")
-	f.StringVar(&keyPath, "key", "", "your private key (default: COSIGN_KEY_PATH)")
+	f.StringVar(&keyPath, "key", "", keyHelp+" (default: COSIGN_KEY_PATH or FABRIC_PKCS11_URI)")
 	f.StringVar(&at, "at", "", "where the aliases stood at this time (RFC 3339)")
 	f.BoolVar(&history, "history", false, "the last hundred moves, newest first")
 	return cmd

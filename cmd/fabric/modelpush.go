@@ -2,8 +2,9 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"crypto/ecdsa"
+	"crypto"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -33,10 +34,11 @@ func newModelPush(a *app) *cobra.Command {
 		if c.tenant == "" {
 			return usage(errors.New("name the tenant: --tenant or FABRIC_TENANT"))
 		}
-		key, err := c.signingKey(keyPath)
+		key, done, err := c.signingKey(cmd.Context(), keyPath)
 		if err != nil {
 			return err
 		}
+		defer done()
 		v, err := c.push(cmd.Context(), key, args[0], architecture, weights, card)
 		if err != nil {
 			return err
@@ -49,28 +51,28 @@ func newModelPush(a *app) *cobra.Command {
 	f.StringVar(&weights, "weights", "", "safetensors in canonical form")
 	f.StringVar(&card, "card", "", "what people should know of it, a JSON object (default: its names)")
 	f.StringVar(&architecture, "architecture", "other", "architecture, for the package's config")
-	f.StringVar(&keyPath, "key", "", "your private key (default: COSIGN_KEY_PATH)")
+	f.StringVar(&keyPath, "key", "", keyHelp+" (default: COSIGN_KEY_PATH or FABRIC_PKCS11_URI)")
 	must(cmd.MarkFlagRequired("weights"))
 	return cmd
 }
 
-// signingKey loads the key that a flag or COSIGN_KEY_PATH names.
-func (a *app) signingKey(path string) (*ecdsa.PrivateKey, error) {
+// signingKey opens the key that a flag or a setting names.
+func (a *app) signingKey(ctx context.Context, path string) (key crypto.Signer, done func(), err error) {
 	if path == "" {
 		settings, err := a.config()
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		path = settings.CosignKeyPath
+		path = cmp.Or(settings.CosignKeyPath, settings.PKCS11URI)
 	}
 	if path == "" {
-		return nil, usage(errors.New("name a key: --key or COSIGN_KEY_PATH"))
+		return nil, nil, usage(errors.New("name a key: --key, COSIGN_KEY_PATH or FABRIC_PKCS11_URI"))
 	}
-	return a.approverKey(path)
+	return a.approverKey(ctx, path)
 }
 
 // push makes, signs and sends a package.
-func (c *caller) push(ctx context.Context, key *ecdsa.PrivateKey, model, architecture, weightsPath, cardPath string) (v1.ModelVersion, error) {
+func (c *caller) push(ctx context.Context, key crypto.Signer, model, architecture, weightsPath, cardPath string) (v1.ModelVersion, error) {
 	card, err := c.cardOf(model, cardPath)
 	if err != nil {
 		return v1.ModelVersion{}, err
@@ -157,7 +159,7 @@ type formPart struct {
 
 // signPackage writes the manifest and signs it three times: as a package of
 // this model, as a set of files, and as an OCI artifact.
-func (c *caller) signPackage(key *ecdsa.PrivateKey, model, architecture string, weights artifact.Descriptor, card []byte) ([]formPart, error) {
+func (c *caller) signPackage(key crypto.Signer, model, architecture string, weights artifact.Descriptor, card []byte) ([]formPart, error) {
 	described := artifact.Describe(modelpack.MediaTypeCard, card)
 	config, err := modelpack.NewConfig(model, c.tenant, architecture, "float32", weights.Digest, described.Digest)
 	if err != nil {

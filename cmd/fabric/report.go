@@ -70,6 +70,9 @@ func (a *app) report(ctx context.Context, o upOptions, dir, tests string) error 
 	if err != nil {
 		return err
 	}
+	if err := s.pictures(ctx, dir); err != nil {
+		return err
+	}
 	facts.Policies = verdicts(c, facts, shown)
 	if shown != nil {
 		facts.Blockers = append(facts.Blockers, "the demonstration: "+shown.Error())

@@ -48,7 +48,7 @@ func newSnapshotCreate(a *app) *cobra.Command {
 		})
 	})
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for those who read the list")
-	cmd.Flags().StringVar(&file, "file", "", "write the point with its signature to a file, for `fabric snapshot verify --file`")
+	cmd.Flags().StringVar(&file, "file", "", "write the point with its signature to a file, for fabric snapshot verify --file")
 	return cmd
 }
 
@@ -132,7 +132,7 @@ func newSnapshotVerify(a *app) *cobra.Command {
 			fmt.Fprintf(w, "OK\trecovery point %d, %s\nitems\t%d\nverified\t%d points in a chain\n", out.Sequence, out.Digest, out.Items, out.Chain)
 		})
 	})
-	cmd.Flags().StringVar(&file, "file", "", "a point that was written by `fabric snapshot create --file`")
+	cmd.Flags().StringVar(&file, "file", "", "a point that was written by fabric snapshot create --file")
 	cmd.Flags().Int64Var(&seen, "seen", 0, "sequence of the newest point that you have seen; an older newest one is refused")
 	return cmd
 }

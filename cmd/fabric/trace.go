@@ -84,13 +84,13 @@ func readHeader(text string) (answered, error) {
 // trace returns the links that verified, and why the next one did not.
 func (c *caller) trace(ctx context.Context, what string) ([]evidence.Link, error) {
 	var links []evidence.Link
+	var d answered
 	pkg, err := c.packageNamed(ctx, what)
 	if err != nil {
 		return nil, err
 	}
 	if pkg == "" {
-		d, err := c.decision(ctx, decisionID(what))
-		if err != nil {
+		if d, err = c.decision(ctx, decisionID(what)); err != nil {
 			return nil, err
 		}
 		pkg = d.Manifest
@@ -112,6 +112,11 @@ func (c *caller) trace(ctx context.Context, what string) ([]evidence.Link, error
 		return links, err
 	}
 	if err := about(chain, pkg); err != nil {
+		return links, err
+	}
+	since, err := c.governed(ctx, d, promoted, chain.Plan)
+	links = append(links, since...)
+	if err != nil {
 		return links, err
 	}
 	checked, err := c.verifyAudit(ctx)

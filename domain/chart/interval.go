@@ -20,6 +20,7 @@ type Intervals struct {
 	Unit  string
 	Rows  []Interval
 	Wide  float64 // 440 if it is 0
+	Names float64 // width of the rows' names; 120 if it is 0
 }
 
 const (
@@ -36,7 +37,14 @@ func (v Intervals) size() (float64, float64) {
 	if wide <= 0 {
 		wide = 440
 	}
-	return max(wide, 240), float64(28 + intervalRow*max(1, len(v.rows())) + 24)
+	return max(wide, v.names()+120), float64(28 + intervalRow*max(1, len(v.rows())) + 24)
+}
+
+func (v Intervals) names() float64 {
+	if v.Names > 0 {
+		return v.Names
+	}
+	return intervalName
 }
 
 func (v Intervals) words() (string, string) {
@@ -97,7 +105,7 @@ func (v Intervals) draw(c *canvas) {
 		c.empty(wide, high)
 		return
 	}
-	x := newScale(r.low, r.high, max(2, int((wide-intervalName)/70)), intervalName, wide-24)
+	x := newScale(r.low, r.high, max(2, int((wide-v.names())/70)), v.names(), wide-24)
 	foot := high - 22
 	for _, t := range x.ticks() {
 		c.line("grid", x.at(t), 24, x.at(t), foot)
@@ -106,7 +114,7 @@ func (v Intervals) draw(c *canvas) {
 	c.line("axis", x.at(0), 24, x.at(0), foot)
 	for n, row := range v.rows() {
 		y := float64(24 + intervalRow*n + intervalRow/2)
-		c.text(4, y+4, "start", "", fit(row.Name, intervalName-14))
+		c.text(4, y+4, "start", "", fit(row.Name, v.names()-14))
 		row.draw(c, x, y, 5)
 	}
 	c.text(wide-4, 14, "end", "faint", v.Unit)

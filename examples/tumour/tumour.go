@@ -18,6 +18,9 @@ import (
 )
 
 var (
+	//go:embed schema.json
+	schema []byte
+
 	//go:embed breast_cancer.csv
 	file string
 )
@@ -134,6 +137,9 @@ func Pooled() (train, held table.Table) {
 	}
 	return table.Join(trains...), table.Join(helds...)
 }
+
+// Schema is the JSON Schema of the rows, as a catalog registers it.
+func Schema() []byte { return bytes.Clone(schema) }
 
 // must stops a build whose embedded file is broken; the tests load it.
 func must(err error) {

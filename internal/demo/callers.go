@@ -42,12 +42,16 @@ type callers struct {
 
 // A tally is what a region's callers saw since it was asked for last.
 type tally struct {
+	since           time.Time // the last time
 	asked, answered int
 	version         int
 	header          string // of the last answer
 	sum             float64
 	n               int
 }
+
+// pace is how many calls a second were asked.
+func (t tally) pace() float64 { return float64(t.asked) / max(1e-3, time.Since(t.since).Seconds()) }
 
 // psi is the mean distance.
 func (t tally) psi() float64 { return t.sum / float64(max(1, t.n)) }
@@ -68,7 +72,7 @@ func (g *Governance) newCallers() (*callers, error) {
 	}
 	for _, h := range tumour.Split() {
 		if c.random[h.Region] == nil {
-			c.random[h.Region], c.tallies[h.Region] = rand.New(rand.NewPCG(g.Seed, uint64(len(c.random)))), &tally{}
+			c.random[h.Region], c.tallies[h.Region] = rand.New(rand.NewPCG(g.Seed, uint64(len(c.random)))), &tally{since: time.Now()}
 		}
 	}
 	return c, nil
@@ -110,7 +114,7 @@ func (c *callers) tally(region string) tally {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := *c.tallies[region]
-	*c.tallies[region] = tally{}
+	*c.tallies[region] = tally{since: time.Now()}
 	return t
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"slices"
@@ -152,7 +153,7 @@ func (g *Governance) drift(ctx context.Context) error {
 	if !errors.As(err, &problem) {
 		return holds(false, "version %d may be promoted: %v", run.Version, err)
 	}
-	g.say("promotion of version %d: %d, %s", run.Version, problem.Status, problem.Error())
+	g.say("promotion of version %d is refused: %d %s, %s", run.Version, problem.Status, problem.Code, why(problem))
 	if err := holds(problem.Status == http.StatusUnprocessableEntity && strings.Contains(problem.Error(), "drift"), "status %d", problem.Status); err != nil {
 		return err
 	}
@@ -160,10 +161,25 @@ func (g *Governance) drift(ctx context.Context) error {
 	if err := pause(ctx, time.Until(g.began.Add(windows*window+window/10))); err != nil {
 		return err
 	}
+	g.pace = math.Inf(1)
 	for _, region := range g.calls.regions() {
-		g.say("SIMULATED callers in %-5s distance of their inputs now: PSI %.3f", region, g.calls.tally(region).psi())
+		t := g.calls.tally(region)
+		g.pace = min(g.pace, t.pace())
+		g.say("SIMULATED callers in %-5s distance of their inputs now: PSI %.3f", region, t.psi())
 	}
 	return nil
+}
+
+// why are the reasons of a refusal, in one line.
+func why(p *v1.ProblemError) string {
+	var words []string
+	for _, e := range p.Errors {
+		words = append(words, e.Detail)
+	}
+	if len(words) == 0 {
+		return p.Detail
+	}
+	return strings.Join(words, "; ")
 }
 
 // card returns a scorecard.

@@ -39,6 +39,7 @@ type Governance struct {
 	calls    *callers
 	first    v1.Run    // whose version serves
 	began    time.Time // of the drift
+	pace     float64   // calls a second where fewest were asked since then
 	proposal v1.Proposal
 	rollback string // promotion that went back
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -16,10 +17,12 @@ import (
 )
 
 // guard watches each region that stays open: five points more of failed calls
-// are too many. It bakes for what traffic is counted by; production's is half an
-// hour.
-func guard() v1.PolicyGuard {
-	return v1.PolicyGuard{Metric: "route_failed", MarginBP: 500, BakeSeconds: 10, LookSeconds: 3, DeadlineSeconds: 60, HaltSeconds: 30, AlphaBP: 500}
+// are too many. It bakes for as long as twice the calls take that a share is
+// judged by, at the pace at which they come on this machine; production's is half
+// an hour.
+func (g *Governance) guard() v1.PolicyGuard {
+	bake := max(10, int(math.Ceil(2*feedback.MinTotal/g.pace)))
+	return v1.PolicyGuard{Metric: "route_failed", MarginBP: 500, BakeSeconds: bake, LookSeconds: 3, DeadlineSeconds: 6 * bake, HaltSeconds: 30, AlphaBP: 500}
 }
 
 // propose has the loop evaluate, and shows what speaks for what it proposes.
@@ -28,7 +31,7 @@ func (g *Governance) propose(ctx context.Context) error {
 	// the baseline of before.
 	long := max(window, (time.Since(g.began)/windows).Truncate(time.Second)+time.Second)
 	accepted, err := v1.Fetch[v1.EvaluationAccepted](g.lead.EvaluatePolicy(ctx, &v1.EvaluatePolicyParams{}, v1.EvaluationRequest{
-		WindowSeconds: int(long / time.Second), BaselineWindows: baseline, Environment: "production", Guard: guard(),
+		WindowSeconds: int(long / time.Second), BaselineWindows: baseline, Environment: "production", Guard: g.guard(),
 	}))
 	if err != nil {
 		return err
@@ -51,9 +54,9 @@ func (g *Governance) propose(ctx context.Context) error {
 	}
 	e := said.Evidence
 	g.say("%s proposes: %s", g.proposal.ID, g.proposal.Summary)
-	g.say("evidence: %s, %s, effect %.2f of at least %.2f in each of %d windows, p %.2g, q %.2g over a family of %d, n %d", e.Metric, e.Test, e.Effect, e.Least, e.Windows, e.P, e.Q, e.Family, e.N)
+	g.say("evidence: %s is worse by %.0f %% (%.0f %% counts) in each of %d windows; %s, p %.2g, q %.2g over a family of %d, n %d", e.Metric, 100*e.Effect, 100*e.Least, e.Windows, e.Test, e.P, e.Q, e.Family, e.N)
 	for _, c := range e.Control {
-		g.say("control: %s moved by %.2f", c.Target, c.Effect)
+		g.say("control: %s moved by %.0f %%", c.Target, 100*c.Effect)
 	}
 	g.say("it is a signed statement over policy revision %d, %s; a rollback brings back %s", said.Next.Revision, short(said.Next.Digest), short(said.Rollback))
 	return holds(said.Template == "quarantine_region" && said.Target == drifting && said.Direction == feedback.Tighten && len(e.Control) == 2 && len(g.proposal.Bundle) > 0,
@@ -99,7 +102,7 @@ func (g *Governance) sign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g.say("risk %d of 100 asks for %d people; %s until then, and %s still answers", action.Risk, ballot.Need, action.State, drifting)
+	g.say("risk %d of 100 asks for %d people; until they have signed nothing changes, and %s still answers", action.Risk, ballot.Need, drifting)
 	if err := holds(action.State == "started" && ballot.Need > 0 && action.Requester == feedback.Requester, "it is %s, asked for by %s", action.State, action.Requester); err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func (g *Governance) sign(ctx context.Context) error {
 func (g *Governance) rollout(ctx context.Context) error {
 	id, told := g.proposal.ID, 0
 	var stages []v1.RolloutRegion
-	err := until(ctx, 2*time.Minute, "the rollout does not end", func(ctx context.Context) (bool, error) {
+	err := until(ctx, 5*time.Minute, "the rollout does not end", func(ctx context.Context) (bool, error) {
 		action, err := v1.Fetch[v1.Action](g.lead.GetRollout(ctx, id, &v1.GetRolloutParams{}))
 		if err != nil {
 			return false, err
@@ -185,7 +188,7 @@ func (g *Governance) regress(ctx context.Context) error {
 		return err
 	}
 	request := v1.PromotionRequest{Version: run.Version, Environment: "production", Regions: []string{trying}, Canary: v1.CanaryRequest{
-		SharesBp: []int{4000, 10000}, BakeSeconds: 20, LookSeconds: 5, DeadlineSeconds: 120, Answers: 30, LatencyMarginBp: 5000,
+		SharesBp: []int{4000, 10000}, BakeSeconds: 20, LookSeconds: 5, DeadlineSeconds: 240, Answers: 30, LatencyMarginBp: 5000,
 	}}
 	planned, err := v1.Fetch[v1.Planned](g.lead.PromoteModel(ctx, Model, &v1.PromoteModelParams{}, request))
 	if err != nil {
@@ -212,7 +215,7 @@ func (g *Governance) regress(ctx context.Context) error {
 func (g *Governance) wentBack(ctx context.Context, version int) error {
 	told, steps := 0, 0
 	var facts []v1.RolloutFact
-	err := until(ctx, 3*time.Minute, "the rollout does not end", func(ctx context.Context) (bool, error) {
+	err := until(ctx, 6*time.Minute, "the rollout does not end", func(ctx context.Context) (bool, error) {
 		action, err := v1.Fetch[v1.Action](g.lead.GetPromotion(ctx, g.rollback, &v1.GetPromotionParams{}))
 		if err != nil {
 			return false, err

@@ -32,6 +32,10 @@ func TestChecksRunAtOnceAndNoneIsWaitedForTooLong(t *testing.T) {
 			{ID: "c", Status: doctor.Fail, Detail: "no answer within 5s", Fix: found[2].Fix, Duration: 5000},
 		}, found)
 		require.NotEmpty(t, found[2].Fix)
+		began = time.Now()
+		found = doctor.Run(t.Context(), []doctor.Check{{ID: "a", Slow: true, Do: deaf}}, doctor.Patience)
+		require.Equal(t, 25*time.Second, time.Since(began), "what is slow on purpose is given more")
+		require.Equal(t, doctor.Fail, found[0].Status)
 		close(forever)
 	})
 }

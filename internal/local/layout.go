@@ -112,34 +112,56 @@ func (l Layout) Prepare() (release func(), err error) {
 	return func() { lock.Close() }, nil // closing lets go of the lock
 }
 
-// CheckPorts fails when a port that the system needs is taken, and names all
-// that are.
-func (l Layout) CheckPorts(regions int, temporal, registry bool) error {
-	type want struct {
-		off  int
-		name string
+// Running says whether a fabric up runs on the state directory: somebody holds
+// its lock. It makes nothing.
+func (l Layout) Running() bool {
+	lock, err := os.Open(l.Path("up.lock"))
+	if err != nil {
+		return false
 	}
-	var all []want
+	defer lock.Close() // and so lets go of what it may have got
+	return syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) != nil
+}
+
+// A Port is an address and what listens there.
+type Port struct {
+	Address string
+	Name    string
+}
+
+// Ports lists what a system of so many regions listens on. temporal and
+// registry say whether these are its own.
+func (l Layout) Ports(regions int, temporal, registry bool) []Port {
+	var all []Port
+	add := func(off int, name string) { all = append(all, Port{l.Address(off), name}) }
 	for _, s := range services {
-		all = append(all, want{s.off, s.name})
+		add(s.off, s.name)
 	}
 	if temporal {
-		all = append(all, want{offTemporal, "Temporal"}, want{offUI, "Temporal Web UI"})
+		add(offTemporal, "Temporal")
+		add(offUI, "Temporal Web UI")
 	}
 	if registry {
-		all = append(all, want{offRegistry, "registry"})
+		add(offRegistry, "registry")
 		for i := range min(regions, maxMirrors) {
-			all = append(all, want{offMirror + i, "mirror"})
+			add(offMirror+i, "mirror")
 		}
 	}
 	for i := range regions {
-		all = append(all, want{offRuntime + i, "runtime"}, want{offMetrics + 1 + i, "worker metrics"})
+		add(offRuntime+i, "runtime")
+		add(offMetrics+1+i, "worker metrics")
 	}
+	return all
+}
+
+// CheckPorts fails when a port that the system needs is taken, and names all
+// that are.
+func (l Layout) CheckPorts(regions int, temporal, registry bool) error {
 	var taken []string
-	for _, w := range all {
-		listener, err := net.Listen("tcp", l.Address(w.off))
+	for _, p := range l.Ports(regions, temporal, registry) {
+		listener, err := net.Listen("tcp", p.Address)
 		if err != nil {
-			taken = append(taken, fmt.Sprintf("%s (%s)", l.Address(w.off), w.name))
+			taken = append(taken, fmt.Sprintf("%s (%s)", p.Address, p.Name))
 			continue
 		}
 		if err := listener.Close(); err != nil {

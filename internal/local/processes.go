@@ -274,7 +274,7 @@ func (p Plan) program(file, name string, args []string, env ...string) supervise
 	}
 	return supervise.Spec{
 		Name: name, Path: filepath.Join(p.Bin, file), Args: args,
-		Env: append(all, env...), Within: 30 * time.Second,
+		Env: append(all, env...), Within: time.Minute, // on a slow machine the first start makes the database for most of it
 	}
 }
 

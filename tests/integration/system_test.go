@@ -36,11 +36,14 @@ func TestSystem(t *testing.T) {
 	t.Run("does not start where it cannot run", func(t *testing.T) { refused(t, s) })
 
 	t.Run("walks a newcomer through the README's tour", func(t *testing.T) { tour(t, s) })
+	t.Run("walks a newcomer through the same by itself", func(t *testing.T) { guided(t, s) })
+	t.Run("is well, by its own doctor", func(t *testing.T) { examined(t, s) })
 
 	s.Consent(t)
 	lead := s.Lead(t)
 	run := harness.Watch(t, lead, s.Train(t, lead, harness.Request(3)), time.Minute, harness.Completed)
 	require.Positive(t, run.Version)
+	t.Run("draws what a run has become", func(t *testing.T) { pictured(t, s, run) })
 	t.Run("changes production when people have voted, not before", func(t *testing.T) { promoted(t, s, lead, run) })
 	t.Run("goes on answering when the control plane is gone", func(t *testing.T) { alone(t, s, run) })
 	t.Run("carries on when it is started again", func(t *testing.T) {
