@@ -3,8 +3,8 @@
 # PostgreSQL's server programs, and Python with numpy for the trainer example;
 # with the argument softhsm, SoftHSM as well; with router, nginx and HAProxy, and
 # with tuner, Optuna and NLopt, which ours are measured beside; with operations,
-# Prometheus and Alertmanager, which the runbooks are tried with, and with images,
-# buildah, and with console, Chromium and Node.
+# Prometheus, Alertmanager and curl, which the runbooks and the guides are tried
+# with, with images, buildah, and with console, Chromium and Node.
 # It changes nothing when all is there, and makes no system database cluster.
 set -eu
 
@@ -35,7 +35,7 @@ for wanted in "$@"; do
 	tuner) # the optimisers that the tuner is measured beside
 		if ! /usr/bin/python3 -c 'import optuna, nlopt' >/dev/null 2>&1; then missing="$missing python3-optuna python3-nlopt"; fi ;;
 	operations) # what the runbooks are tried with
-		for package in prometheus prometheus-alertmanager; do
+		for package in prometheus prometheus-alertmanager curl; do
 			if ! command -v $package >/dev/null 2>&1; then missing="$missing $package"; fi
 		done
 		if ! command -v promtool >/dev/null 2>&1; then missing="$missing prometheus"; fi ;;

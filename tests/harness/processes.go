@@ -170,6 +170,12 @@ func (s *System) Recipe(t testing.TB, name string) Recipe {
 	return Recipe{path: read("cmdline")[0], args: read("cmdline")[1:], env: read("environ")}
 }
 
+// Program is the path of what was started.
+func (r Recipe) Program() string { return r.path }
+
+// Settings are its arguments and its environment.
+func (r Recipe) Settings() (args, env []string) { return r.args, r.env }
+
 // Run starts it again.
 func (r Recipe) Run(t testing.TB) *Process {
 	t.Helper()

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,33 +30,58 @@ var images = []struct {
 	{"fabric-site", "fabric-site", []string{"version"}, []string{"run"}},
 }
 
-// TestImages builds the image of each program without a registry or a network,
-// from static programs, and starts it: as who it runs, what is in it, what it
-// says, and that it needs no writable root.
-func TestImages(t *testing.T) {
-	buildah, err := exec.LookPath("buildah")
+// A builder is buildah with a store of its own.
+type builder struct {
+	path string
+	args []string
+}
+
+func newBuilder(t *testing.T) builder {
+	t.Helper()
+	path, err := exec.LookPath("buildah")
 	require.NoError(t, err, "sh infra/setup/debian.sh images")
-	store := t.TempDir()
-	args := []string{"--root", filepath.Join(store, "root"), "--runroot", filepath.Join(store, "run"), "--storage-driver", "vfs"}
-	t.Cleanup(func() { _ = exec.Command(buildah, append(args, "rm", "--all")...).Run() })
-	run := func(t *testing.T, more ...string) (string, error) {
-		t.Helper()
-		began := time.Now()
-		out, err := exec.CommandContext(t.Context(), buildah, append(args[:len(args):len(args)], more...)...).CombinedOutput()
-		t.Logf("%5.2f s  buildah %s", time.Since(began).Seconds(), strings.Join(more, " "))
-		return string(out), err
-	}
-	must := func(t *testing.T, more ...string) string {
-		t.Helper()
-		out, err := run(t, more...)
-		require.NoError(t, err, out)
-		return strings.TrimSpace(out)
-	}
-	context := static(t)
+	store, err := os.MkdirTemp("", "images")
+	require.NoError(t, err)
+	b := builder{path, []string{"--root", filepath.Join(store, "root"), "--runroot", filepath.Join(store, "run"), "--storage-driver", "vfs"}}
+	t.Cleanup(func() {
+		out, err := exec.Command(b.path, b.with("rm", "--all")...).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		require.NoError(t, os.RemoveAll(store))
+	})
+	return b
+}
+
+// with returns buildah's arguments for a command.
+func (b builder) with(more ...string) []string {
+	return append(b.args[:len(b.args):len(b.args)], more...)
+}
+
+func (b builder) run(t *testing.T, more ...string) (string, error) {
+	t.Helper()
+	began := time.Now()
+	out, err := exec.CommandContext(t.Context(), b.path, b.with(more...)...).CombinedOutput()
+	t.Logf("%5.2f s  buildah %s", time.Since(began).Seconds(), strings.Join(more, " "))
+	return string(out), err
+}
+
+func (b builder) must(t *testing.T, more ...string) string {
+	t.Helper()
+	out, err := b.run(t, more...)
+	require.NoError(t, err, out)
+	return strings.TrimSpace(out)
+}
+
+// tag is what the image of a target is called.
+func tag(target string) string { return "localhost/" + target + ":test" }
+
+// TestImages builds the image of each program without a registry or a network,
+// from static programs: as who it runs, what is in it, what it says. Then it
+// starts a whole system from them.
+func TestImages(t *testing.T) {
+	b, context := newBuilder(t), static(t)
 	for _, image := range images {
 		t.Run(image.target, func(t *testing.T) {
-			tag := "localhost/" + image.target + ":test"
-			must(t, "bud", "--isolation", "chroot", "--format", "docker", "--target", image.target+"-prebuilt", "-f", filepath.Join(root, "infra/docker/Dockerfile"), "-t", tag, context)
+			b.must(t, "bud", "--isolation", "chroot", "--format", "docker", "--target", image.target+"-prebuilt", "-f", filepath.Join(root, "infra/docker/Dockerfile"), "-t", tag(image.target), context)
 
 			var config struct {
 				OCIv1 struct {
@@ -66,26 +92,26 @@ func TestImages(t *testing.T) {
 					} `json:"config"`
 				}
 			}
-			require.NoError(t, json.Unmarshal([]byte(must(t, "inspect", "--type", "image", tag)), &config))
+			require.NoError(t, json.Unmarshal([]byte(b.must(t, "inspect", "--type", "image", tag(image.target))), &config))
 			require.Equal(t, "65532:65532", config.OCIv1.Config.User)
 			require.Equal(t, []string{"/" + image.program}, config.OCIv1.Config.Entrypoint)
 			require.Contains(t, config.OCIv1.Config.Volumes, "/var/lib/fabric")
 
-			container := must(t, "from", "--pull-never", tag)
-			mount := must(t, "mount", container)
+			container := b.must(t, "from", "--pull-never", tag(image.target))
+			mount := b.must(t, "mount", container)
 			require.Equal(t, []string{"/" + image.program, "/var/lib/fabric"}, inside(t, mount), "nothing else is in the image: no shell, no package")
 
-			said := must(t, append([]string{"run", "--isolation", "chroot", container, "--", "/" + image.program}, image.version...)...)
+			said := b.must(t, append([]string{"run", "--isolation", "chroot", container, "--", "/" + image.program}, image.version...)...)
 			require.Contains(t, said, "9.0.0-phaseI.1")
 			t.Logf("%s says: %s", image.program, said)
 			for _, service := range image.services {
-				help := must(t, "run", "--isolation", "chroot", container, "--", "/"+image.program, service, "--help")
+				help := b.must(t, "run", "--isolation", "chroot", container, "--", "/"+image.program, service, "--help")
 				require.Contains(t, help, image.program+" "+service, "service %s", service)
 			}
-			_, err := run(t, "run", "--isolation", "chroot", container, "--", "/bin/sh", "-c", "true")
+			_, err := b.run(t, "run", "--isolation", "chroot", container, "--", "/bin/sh", "-c", "true")
 			require.Error(t, err, "there is a shell")
 			if image.program == "fabric" {
-				out, err := run(t, "run", "--isolation", "chroot", container, "--", "/fabric", "healthcheck")
+				out, err := b.run(t, "run", "--isolation", "chroot", container, "--", "/fabric", "healthcheck")
 				var exit *exec.ExitError
 				require.True(t, errors.As(err, &exit), out)
 				require.Contains(t, out, "connection refused", "a gateway that is not there is not healthy")
@@ -93,6 +119,7 @@ func TestImages(t *testing.T) {
 			require.Equal(t, "65532 65532", owner(t, filepath.Join(mount, "var/lib/fabric")))
 		})
 	}
+	t.Run("a system", func(t *testing.T) { containers(t, b) })
 }
 
 // static builds the programs without cgo, as the image's build target does, into
@@ -136,6 +163,7 @@ func inside(t *testing.T, dir string) []string {
 		names = append(names, name)
 	}
 	require.NoError(t, cmd.Wait())
+	slices.Sort(names)
 	return names
 }
 

@@ -67,10 +67,8 @@ func TestEveryAlertHasItsPage(t *testing.T) {
 		require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 		page, ok := strings.CutPrefix(r.Annotations["runbook_url"], pagesURL)
 		require.True(t, ok, "%s leads to %q", r.Alert, r.Annotations["runbook_url"])
-		require.True(t, strings.HasPrefix(page, "docs/"), r.Alert)
-		if strings.HasPrefix(page, "docs/operations/") {
-			require.Contains(t, text(t, page), "`"+r.Alert+"`", "%s does not name %s", page, r.Alert)
-		}
+		require.True(t, strings.HasPrefix(page, "docs/operations/"), r.Alert)
+		require.Contains(t, text(t, page), "`"+r.Alert+"`", "%s does not name %s", page, r.Alert)
 		require.Contains(t, index, "| `"+r.Alert+"` | ["+filepath.Base(page)+"]", "the index of docs/operations")
 		require.Contains(t, cases, `alertname="`+r.Alert+`"`, "tests.yml says nothing of %s", r.Alert)
 	}
@@ -104,13 +102,30 @@ func TestQuantilesAreOfClassicBuckets(t *testing.T) {
 // A panel is what of one the tests look at.
 type panel struct {
 	ID      int    `json:"id"`
+	Type    string `json:"type"`
 	Title   string `json:"title"`
 	GridPos struct {
 		X, Y, W, H int
 	} `json:"gridPos"`
+	FieldConfig struct {
+		Defaults struct {
+			Unit string `json:"unit"`
+		} `json:"defaults"`
+		Overrides []struct {
+			Matcher struct {
+				ID      string `json:"id"`
+				Options string `json:"options"`
+			} `json:"matcher"`
+			Properties []struct {
+				ID    string `json:"id"`
+				Value string `json:"value"`
+			} `json:"properties"`
+		} `json:"overrides"`
+	} `json:"fieldConfig"`
 	Targets []struct {
 		RefID      string `json:"refId"`
 		Expr       string `json:"expr"`
+		Legend     string `json:"legendFormat"`
 		Datasource struct {
 			UID string `json:"uid"`
 		} `json:"datasource"`
@@ -166,20 +181,82 @@ func TestDashboards(t *testing.T) {
 	}
 }
 
-// The parts that each runbook has.
-var parts = []string{"## What you see", "## Why it matters", "## What to check", "## What mends it", "## How to know that it is mended"}
+// unit is what an expression counts, by how it is written, in Grafana's units.
+func unit(expr string) []string {
+	has := func(part string) bool { return strings.Contains(expr, part) }
+	switch {
+	case strings.HasPrefix(expr, "vector("):
+		return []string{"s", "short"} // a line to compare with
+	case has("histogram_quantile("), has("_seconds:p"):
+		return []string{"s"}
+	case has(":ratio"), has("_ratio"), has(" / sum("), has("process_cpu_seconds_total"):
+		return []string{"percentunit"}
+	case has("rate("), has(":rate"):
+		return []string{"reqps", "ops"}
+	case has("_seconds"):
+		return []string{"s"}
+	case has("_bytes"):
+		return []string{"bytes"}
+	}
+	return []string{"short", "bool"}
+}
 
+// A panel says of every series what it is, in the unit that it has.
+func TestPanelsAreReadable(t *testing.T) {
+	for name, panels := range boards(t) {
+		titles := map[string]bool{}
+		for _, p := range panels {
+			where := name + ": " + p.Title
+			require.False(t, titles[p.Title], "%s: twice", where)
+			titles[p.Title] = true
+			require.Regexp(t, `^[A-Zp].{2,59}$`, p.Title, where)
+			for _, target := range p.Targets {
+				if p.Type == "stat" {
+					require.Len(t, p.Targets, 1, where)
+				} else {
+					require.NotEmpty(t, target.Legend, "%s: a series without a name", where)
+				}
+				shown := p.FieldConfig.Defaults.Unit
+				for _, o := range p.FieldConfig.Overrides {
+					if o.Matcher.ID == "byFrameRefID" && o.Matcher.Options == target.RefID && o.Properties[0].ID == "unit" {
+						shown = o.Properties[0].Value
+					}
+				}
+				require.Contains(t, unit(target.Expr), shown, "%s: %s", where, target.Expr)
+			}
+		}
+	}
+}
+
+// The parts that each runbook has.
+var parts = []string{"## What you see\n", "## Why it matters\n", "## What to check\n", "## What mends it\n", "## How to know that it is mended\n", "## How it was tried\n"}
+
+// Every page that an alert leads to is a runbook, names its alerts in the first
+// line, and has all parts in their order, with commands that look and commands
+// that show that it is mended. A page without commands that mend says so.
 func TestRunbooksSayWhatTheyMust(t *testing.T) {
-	for _, page := range []string{"stuck-round", "failed-replay", "key-rotation", "budget-exhausted", "replica-lag", "queue-unserved", "approvals-expiring", "audit-checkpoint", "decision-records", "routing-budget"} {
-		content := text(t, "docs/operations/"+page+".md")
-		last := -1
-		for _, part := range parts {
-			at := strings.Index(content, part)
-			require.Greater(t, at, last, "%s lacks %q, or has it elsewhere", page, part)
-			last = at
+	of := map[string][]string{}
+	for _, r := range rules(t) {
+		if r.Alert != "" {
+			page := strings.TrimSuffix(filepath.Base(r.Annotations["runbook_url"]), ".md")
+			of[page] = append(of[page], r.Alert)
 		}
 	}
 	for _, page := range []string{"stuck-round", "failed-replay", "region-loss", "key-rotation", "rollback", "budget-exhausted", "replica-lag"} {
+		require.Contains(t, of, page, "no alert leads to it")
+		require.NotEmpty(t, commands(t, page, "mend"), page)
+	}
+	for page, alerts := range of {
+		content := text(t, "docs/operations/"+page+".md")
+		_, named, _ := strings.Cut(content, "\n\nAlerts: ")
+		named, _, _ = strings.Cut(named, ".\n")
+		require.ElementsMatch(t, alerts, strings.Split(strings.ReplaceAll(named, "`", ""), ", "), "%s, the line of its alerts", page)
+		last := -1
+		for _, part := range parts {
+			at := strings.Index(content, "\n"+part)
+			require.Greater(t, at, last, "%s lacks %q, or has it elsewhere", page, part)
+			last = at
+		}
 		require.NotEmpty(t, commands(t, page, "check"), page)
 		require.NotEmpty(t, commands(t, page, "mended"), page)
 	}

@@ -4,6 +4,7 @@ package operations
 
 import (
 	"context"
+	"net/http"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -53,12 +54,13 @@ func TestRunbooks(t *testing.T) {
 	t.Run("replica lag", func(t *testing.T) {
 		lever, err := pgx.Connect(t.Context(), replica.DSN("postgres", pgserver.Superuser))
 		require.NoError(t, err)
+		m.cause("replica-lag", "somebody pauses the replica's replay")
 		_, err = lever.Exec(t.Context(), "select pg_wal_replay_pause()")
 		require.NoError(t, err)
 		require.NoError(t, lever.Close(t.Context()))
-		m.fires(t, "FabricReplicaBehind", "replica-lag")
+		m.fires(t, "FabricReplicaBehind")
 		plain.follow(t, "replica-lag", "check")
-		plain.follow(t, "replica-lag", "mend")
+		m.mends(func() { plain.follow(t, "replica-lag", "mend") })
 		m.resolves(t, "FabricReplicaBehind")
 		plain.follow(t, "replica-lag", "mended")
 	})
@@ -70,57 +72,88 @@ func TestRunbooks(t *testing.T) {
 			stop(t, "site-"+h.Site)
 		}
 		request := harness.Request(1)
-		request.Params.DeadlineSeconds = 600
+		request.Params.DeadlineSeconds = 3600
+		m.cause("stuck-round", "all five sites hang, and a run is started")
 		run := s.Train(t, lead, request)
-		m.fires(t, "FabricRoundStuck", "stuck-round")
+		m.fires(t, "FabricRoundStuck")
 		at := plain.with("RUN="+run, "SITES="+strings.Join(sites, " "))
 		at.follow(t, "stuck-round", "check")
-		at.follow(t, "stuck-round", "mend")
+		m.mends(func() { at.follow(t, "stuck-round", "mend") })
 		m.resolves(t, "FabricRoundStuck")
 		at.follow(t, "stuck-round", "mended")
 		harness.Watch(t, lead, run, 5*time.Minute, harness.Completed)
 	})
 
 	t.Run("region loss", func(t *testing.T) {
+		m.cause("region-loss", "the only runtime of a region hangs")
 		stop(t, "runtime-eu")
-		m.fires(t, "FabricRegionLost", "region-loss")
+		m.fires(t, "FabricRegionLost")
 		at := plain.with("REGION=eu")
 		at.follow(t, "region-loss", "check")
-		at.follow(t, "region-loss", "mend")
+		m.mends(func() { at.follow(t, "region-loss", "mend") })
 		m.resolves(t, "FabricRegionLost")
 		at.follow(t, "region-loss", "mended")
 	})
 
 	t.Run("a queue that nobody works for", func(t *testing.T) {
+		m.cause("queue-unserved", "the worker of a region hangs")
 		stop(t, "worker-apac")
-		m.fires(t, "FabricQueueUnserved", "queue-unserved")
+		m.fires(t, "FabricQueueUnserved")
 		at := plain.with("REGION=apac")
 		at.follow(t, "queue-unserved", "check")
-		at.follow(t, "queue-unserved", "mend")
+		m.mends(func() { at.follow(t, "queue-unserved", "mend") })
 		m.resolves(t, "FabricQueueUnserved")
 		at.follow(t, "queue-unserved", "mended")
 	})
 
+	t.Run("commands wait", func(t *testing.T) {
+		m.cause("outbox", "Temporal hangs, and a run is asked for")
+		stop(t, "temporal")
+		run := s.Train(t, lead, harness.Request(1))
+		m.fires(t, "FabricOutboxLate")
+		plain.follow(t, "outbox", "check")
+		m.mends(func() { plain.follow(t, "outbox", "mend") })
+		m.resolves(t, "FabricOutboxLate")
+		plain.follow(t, "outbox", "mended")
+		harness.Watch(t, lead, run, 5*time.Minute, harness.Completed)
+	})
+
+	t.Run("a process is away", func(t *testing.T) {
+		m.cause("restart", "the router hangs")
+		stop(t, "router")
+		m.fires(t, "FabricDown")
+		at := plain.with("PROCESS=router")
+		at.follow(t, "restart", "check")
+		m.mends(func() { at.follow(t, "restart", "mend") })
+		m.resolves(t, "FabricDown")
+		at.follow(t, "restart", "mended")
+	})
+
 	t.Run("budget exhausted", func(t *testing.T) {
 		request := harness.Request(1)
-		request.Params.Privacy = v1.Privacy{Mechanism: "gaussian", Unit: "site", NoiseMultiplier: 3, ClipNorm: 1}
+		request.Params.Privacy = v1.Privacy{Mechanism: "gaussian", Unit: "site", NoiseMultiplier: 1.8, ClipNorm: 1}
+		for _, b := range tumour.Bounds() {
+			request.Params.Bounds = append(request.Params.Bounds, b[:])
+		}
+		m.cause("budget-exhausted", "a private run spends more than half of epsilon 3")
 		harness.Watch(t, lead, s.Train(t, lead, request), 5*time.Minute, harness.Completed)
-		m.fires(t, "FabricBudgetExhausted", "budget-exhausted")
+		m.fires(t, "FabricBudgetExhausted")
 		for _, h := range tumour.Split() {
 			owner := plain.with("FABRIC_TOKEN="+s.Token(t, h.Tenant, "steward", "operator", "admin"), "FEATURE="+demo.Feature, "EPSILON=100")
 			owner.follow(t, "budget-exhausted", "check")
-			owner.follow(t, "budget-exhausted", "mend")
+			m.mends(func() { owner.follow(t, "budget-exhausted", "mend") })
 		}
 		m.resolves(t, "FabricBudgetExhausted")
 		plain.follow(t, "budget-exhausted", "mended")
 	})
 
 	t.Run("key rotation", func(t *testing.T) {
-		plain.run(t, "the condition: rotated, and nobody restarts the workers", "fabric keys rotate --overlap 6h")
-		m.fires(t, "FabricSigningKeyEnds", "key-rotation")
-		m.fires(t, "FabricKeyRotationDue", "key-rotation")
+		m.cause("key-rotation", "the signing key is rotated, and nobody restarts the workers")
+		plain.run(t, "the condition, with the root key of the state directory", "env -u FABRIC_TRUST_POLICY -u FABRIC_TRUST_ROOT fabric keys rotate --overlap 6h")
+		m.fires(t, "FabricSigningKeyEnds")
+		m.fires(t, "FabricKeyRotationDue")
 		plain.follow(t, "key-rotation", "check")
-		plain.follow(t, "key-rotation", "mend")
+		m.mends(func() { plain.follow(t, "key-rotation", "mend") })
 		m.resolves(t, "FabricSigningKeyEnds")
 		m.resolves(t, "FabricKeyRotationDue")
 		plain.follow(t, "key-rotation", "mended")
@@ -128,40 +161,48 @@ func TestRunbooks(t *testing.T) {
 
 	t.Run("failed replay", func(t *testing.T) { failedReplay(t, s, m, operator, stop) })
 
-	t.Run("rollback, and a ballot that expires", func(t *testing.T) {
-		one, two := s.Enrol(t, lead, "vera", "owner"), s.Enrol(t, lead, "wim", "risk")
-		harness.Watch(t, lead, s.Train(t, lead, harness.Request(1)), 5*time.Minute, harness.Completed)
+	one, two := s.Enrol(t, lead, "vera", "owner"), s.Enrol(t, lead, "wim", "risk")
+	t.Run("a ballot expires", func(t *testing.T) {
+		m.cause("approvals-expiring", "a promotion is asked for, and nobody votes")
 		first := harness.Promote(t, lead, 1, "production")
-		m.fires(t, "FabricApprovalExpires", "approvals-expiring")
+		m.fires(t, "FabricApprovalExpires")
 		plain.follow(t, "approvals-expiring", "check")
+		m.others("two people vote")
 		vote(t, lead, first, one, two)
 		m.resolves(t, "FabricApprovalExpires")
 		plain.follow(t, "approvals-expiring", "mended")
 		require.Equal(t, "applied", ended(t, lead, first).State)
-		canary := v1.PromotionRequest{Version: 2, Environment: "production", Canary: v1.CanaryRequest{
-			SharesBp: []int{4000, 10000}, BakeSeconds: 60, LookSeconds: 10, DeadlineSeconds: 240, Answers: 40, LatencyMarginBp: 90_000, ErrorMarginBp: 5_000,
-		}}
-		planned, err := v1.Fetch[v1.Planned](lead.PromoteModel(t.Context(), demo.Model, &v1.PromoteModelParams{}, canary))
-		require.NoError(t, err)
-		canary.Apply, canary.PlanDigest = true, planned.PlanDigest
-		accepted, err := v1.Fetch[v1.ActionAccepted](lead.PromoteModel(t.Context(), demo.Model, &v1.PromoteModelParams{}, canary))
-		require.NoError(t, err)
-		vote(t, lead, accepted.ID, one, two)
-		require.Eventually(t, func() bool {
-			out, err := v1.Fetch[v1.Rollout](lead.GetCanary(t.Context(), accepted.ID, &v1.GetCanaryParams{}))
-			return err == nil && len(out.Facts) > 0
-		}, 3*time.Minute, time.Second, "the rollout does not begin")
-		plain.run(t, "the condition: a rollout that goes back", `fabric rollout abort `+accepted.ID+` --reason "the runbook is tried"`)
-		m.fires(t, "FabricRolloutWentBack", "rollback")
-		at := plain.with("ACTION=" + accepted.ID)
-		require.Equal(t, "failed", ended(t, lead, accepted.ID).State)
-		at.follow(t, "rollback", "check")
-		m.resolves(t, "FabricRolloutWentBack")
-		at.follow(t, "rollback", "mended")
+	})
+
+	t.Run("rollback", func(t *testing.T) { goesBack(t, s, m, lead, plain, one, two) })
+
+	t.Run("decision records are late", func(t *testing.T) {
+		m.cause("decision-records", "the API hangs while the router answers")
+		stop(t, "api")
+		asked(t, s)
+		m.fires(t, "FabricDecisionRecordsLate")
+		plain.follow(t, "decision-records", "check")
+		m.mends(func() { plain.follow(t, "decision-records", "mend") })
+		m.resolves(t, "FabricDecisionRecordsLate")
+		plain.follow(t, "decision-records", "mended")
+	})
+
+	t.Run("the commands of pages whose condition is not caused", func(t *testing.T) {
+		answers(t, s.Gateway()+"/health") // the API was restarted
+		plain.follow(t, "audit-checkpoint", "check")
+		plain.follow(t, "audit-checkpoint", "mended")
+		plain.follow(t, "audit-log", "check")
+		plain.follow(t, "audit-log", "mended")
+		plain.follow(t, "refused", "check")
+		plain.follow(t, "refused", "mended")
+		plain.follow(t, "routing-budget", "check")
+		plain.follow(t, "routing-budget", "mended")
+		plain.follow(t, "simulation", "check")
+		plain.follow(t, "simulation", "mended")
 	})
 
 	t.Run("every metric is there", func(t *testing.T) { scraped(t, m) })
-	t.Logf("all runbooks in %.0f s; %s", time.Since(began).Seconds(), harness.Describe(t))
+	m.report(t, time.Since(began))
 }
 
 // failedReplay begins a workflow with the code of another release, which waits
@@ -205,13 +246,14 @@ func failedReplay(t *testing.T, s *harness.System, m *monitor, operator terminal
 		return n >= 8 // the timer has fired and its task is done
 	}, 2*time.Minute, 200*time.Millisecond)
 	run("stop")
+	m.cause("failed-replay", "a workflow of another release comes to this one's worker")
 	require.NoError(t, syscall.Kill(s.Child(t, "worker-control"), syscall.SIGCONT))
 	require.NoError(t, c.SignalWorkflow(t.Context(), flow.GetID(), "", "vote", nil))
 
-	m.fires(t, "FabricWorkflowCodeDiffers", "failed-replay")
+	m.fires(t, "FabricWorkflowCodeDiffers")
 	at := operator.with("RUNBOOK=" + control(t, s, map[string]func(string){"worker-control-before": run}))
 	at.follow(t, "failed-replay", "check")
-	at.follow(t, "failed-replay", "mend")
+	m.mends(func() { at.follow(t, "failed-replay", "mend") })
 	require.NoError(t, c.SignalWorkflow(t.Context(), flow.GetID(), "", nudge, nil))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -219,6 +261,63 @@ func failedReplay(t *testing.T, s *harness.System, m *monitor, operator terminal
 	m.resolves(t, "FabricWorkflowCodeDiffers")
 	at.follow(t, "failed-replay", "mend after")
 	at.follow(t, "failed-replay", "mended")
+}
+
+// goesBack has a version taken back twice: by the fabric, when its canary is
+// aborted, which people are told of; and by a person, when it serves everybody.
+func goesBack(t *testing.T, s *harness.System, m *monitor, lead *v1.Client, at terminal, one, two harness.Approver) {
+	canary := v1.PromotionRequest{Version: 2, Environment: "production", Canary: v1.CanaryRequest{
+		SharesBp: []int{4000, 10000}, BakeSeconds: 60, LookSeconds: 10, DeadlineSeconds: 240, Answers: 40, LatencyMarginBp: 90_000, ErrorMarginBp: 5_000,
+	}}
+	planned, err := v1.Fetch[v1.Planned](lead.PromoteModel(t.Context(), demo.Model, &v1.PromoteModelParams{}, canary))
+	require.NoError(t, err)
+	canary.Apply, canary.PlanDigest = true, planned.PlanDigest
+	accepted, err := v1.Fetch[v1.ActionAccepted](lead.PromoteModel(t.Context(), demo.Model, &v1.PromoteModelParams{}, canary))
+	require.NoError(t, err)
+	vote(t, lead, accepted.ID, one, two)
+	require.Eventually(t, func() bool {
+		out, err := v1.Fetch[v1.Rollout](lead.GetCanary(t.Context(), accepted.ID, &v1.GetCanaryParams{}))
+		return err == nil && len(out.Facts) > 0
+	}, 3*time.Minute, time.Second, "the rollout does not begin")
+	at = at.with("ACTION=" + accepted.ID)
+	m.cause("rollout-held", "somebody pauses a canary under way")
+	at.run(t, "the condition", `fabric rollout pause "$ACTION" --reason "the runbook is tried"`)
+	m.fires(t, "FabricRolloutHeld")
+	at.follow(t, "rollout-held", "check")
+	m.mends(func() { at.follow(t, "rollout-held", "mend") })
+	m.resolves(t, "FabricRolloutHeld")
+	at.follow(t, "rollout-held", "mended")
+	m.cause("rollback", "a canary is aborted and goes back by itself")
+	at.run(t, "the condition", `fabric rollout abort "$ACTION" --reason "the runbook is tried"`)
+	m.fires(t, "FabricRolloutWentBack")
+	require.Equal(t, "failed", ended(t, lead, accepted.ID).State)
+	at.follow(t, "rollback", "check")
+	m.resolves(t, "FabricRolloutWentBack")
+	at.follow(t, "rollback", "mended")
+
+	serves := promote(t, lead, 2, "production", one, two)
+	require.Equal(t, "applied", ended(t, lead, serves).State)
+	require.Equal(t, 2, asked(t, s), "version 2 answers")
+	m.cause("rollback", "a version that serves everybody is not wanted")
+	m.mends(func() {
+		said := at.follow(t, "rollback", "mend")
+		found := regexp.MustCompile(`promote-[0-9a-f-]{36}`).FindAllString(said, -1)
+		require.NotEmpty(t, found, said)
+		vote(t, lead, found[len(found)-1], one) // an owner
+	})
+	require.Eventually(t, func() bool { return asked(t, s) == 1 }, 3*time.Minute, 200*time.Millisecond, "version 1 does not answer")
+	m.over()
+	at.follow(t, "rollback", "mended")
+}
+
+// asked asks the router and returns the version that answers.
+func asked(t *testing.T, s *harness.System) int {
+	t.Helper()
+	router, err := v1.New(s.Service(4), s.Token(t, demo.Consortium, "mira", "data-scientist"), &http.Client{Timeout: 30 * time.Second})
+	require.NoError(t, err)
+	answer, err := v1.Fetch[v1.Invocation](router.Invoke(t.Context(), v1.InvokeRequest{Tenant: demo.Consortium, ModelID: demo.Model, Input: harness.Rows(t)}))
+	require.NoError(t, err)
+	return answer.Version
 }
 
 // standby makes a streaming replica of a server.
