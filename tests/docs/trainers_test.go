@@ -3,6 +3,7 @@ package docs
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,8 +36,14 @@ func clinics(t *testing.T) []table.Table {
 
 // pythonTrainers enrols three sites whose trainer is
 // examples/python-trainer/sgd.py, and lets the same sites learn the same digits
-// twice: with that program and with the built-in trainer. Failure of the test
-// is: accuracies more than a point apart, or a run that does not complete.
+// twice, masked: with that program and with the built-in trainer. Each step
+// takes all rows of a site: the two shuffle by different generators, and only
+// where no order plays a part do they compute the same. With batches of ten
+// the order alone moves the count of 357 held-out rows that are right: over 25
+// seeds ours has 341 to 348, over 40 that of numpy 342 to 349.
+// Failure of the test is: a run that does not complete, another count of rows
+// that are classified rightly, a weight that differs by more than the rounding
+// of three masked sums.
 func pythonTrainers(t *testing.T, s *harness.System) {
 	script, err := filepath.Abs(filepath.Join(root, "examples/python-trainer/sgd.py"))
 	require.NoError(t, err)
@@ -74,25 +81,45 @@ func pythonTrainers(t *testing.T, s *harness.System) {
 	for range digits.Inputs {
 		bounds = append(bounds, []float64{0, 16})
 	}
-	accuracy := map[string]int64{}
+	runs, learnt := map[string]v1.Run{}, map[string]artifact.Tensors{}
 	lead := s.Person(t, "clinics", "mira", "data-scientist", "operator", "admin")
 	for _, trainer := range []string{round.TrainerExec, round.TrainerLogistic} {
 		run := harness.Watch(t, lead, s.Train(t, lead, v1.RunRequest{ModelID: "digits-" + trainer, Tenants: tenants, Params: v1.RunParams{
-			Model: v1.ModelSpec{Trainer: v1.ModelSpecTrainer(trainer), Inputs: digits.Inputs, Classes: 10}, Rounds: 5, Quorum: len(tenants), DeadlineSeconds: 60,
-			LocalEpochs: 2, BatchSize: 10, LearningRate: 0.2, Seed: 1, Features: []string{"digits"}, Bounds: bounds,
+			Model: v1.ModelSpec{Trainer: v1.ModelSpecTrainer(trainer), Inputs: digits.Inputs, Classes: 10}, Rounds: 3, Quorum: len(tenants), DeadlineSeconds: 60,
+			LocalEpochs: 30, BatchSize: 1000, LearningRate: 0.1, Seed: 1, Features: []string{"digits"}, Bounds: bounds,
 		}}), 2*time.Minute, harness.Completed)
 		require.Positive(t, run.Version)
-		require.NotNil(t, run.Metrics.AccuracyBp)
-		accuracy[trainer] = *run.Metrics.AccuracyBp
+		runs[trainer] = run
+		content, err := v1.Content(lead.DownloadModel(t.Context(), "digits-"+trainer, &v1.DownloadModelParams{Part: "weights"}))
+		require.NoError(t, err)
+		learnt[trainer], err = artifact.ReadTensors(bytes.NewReader(content), 1<<20)
+		require.NoError(t, err)
 	}
-	t.Logf("accuracy in basis points: %v", accuracy)
-	require.Greater(t, accuracy[round.TrainerExec], int64(9000))
-	require.InDelta(t, accuracy[round.TrainerLogistic], accuracy[round.TrainerExec], 100)
+	theirs, ours := runs[round.TrainerExec].Metrics, runs[round.TrainerLogistic].Metrics
+	require.NotNil(t, theirs.AccuracyBp)
+	require.Greater(t, *theirs.AccuracyBp, int64(9000))
+	require.Equal(t, ours.AccuracyBp, theirs.AccuracyBp)
+	far, moved := 0.0, 0.0
+	for i, want := range learnt[round.TrainerLogistic] {
+		got := learnt[round.TrainerExec][i]
+		require.Equal(t, want.Name, got.Name)
+		if strings.HasPrefix(want.Name, "normalise.") {
+			continue // from the bounds, not learnt
+		}
+		require.Len(t, got.F32, len(want.F32))
+		for k, v := range want.F32 {
+			far, moved = max(far, math.Abs(float64(v-got.F32[k]))), max(moved, math.Abs(float64(v)))
+		}
+	}
+	t.Logf("accuracy %d basis points; no weight differs by more than %.2g, the largest is %.2g", *theirs.AccuracyBp, far, moved)
+	require.Greater(t, moved, 0.1, "there was something to learn")
+	require.Less(t, far, 1e-5)
 }
 
 // The Python client and the trainer's helper against their own tests, with the
 // interpreter and the numpy that the system comes with.
 func TestThePythonClientPassesItsTests(t *testing.T) {
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), "/usr/bin/python3", "-W", "error::ResourceWarning", "-m", "unittest", "discover", "-s", "tests", "-t", ".")
 	cmd.Dir = filepath.Join(root, "clients/python")
 	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")

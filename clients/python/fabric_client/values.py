@@ -19,7 +19,7 @@ class Metrics(TypedDict):
 class Compression(TypedDict):
     """How updates of train rounds get smaller on their way, and less exact; they travel whole if absent. What does not add up under masks is refused with secure aggregation."""
 
-    bits: NotRequired[Literal["8", "10", "16"]]
+    bits: NotRequired[Literal[8, 10, 16]]
     codec: NotRequired[Literal["fp16", "bf16", "int8", "topk", "randk"]]
     share_bp: NotRequired[int]
 
@@ -84,7 +84,7 @@ class Secure(TypedDict):
     max_examples: NotRequired[int]
     mode: NotRequired[Literal["auto", "on", "off"]]
     range: NotRequired[float]
-    ring: NotRequired[Literal["32", "64"]]
+    ring: NotRequired[Literal[32, 64]]
     stage_seconds: NotRequired[int]
 
 
