@@ -24,7 +24,9 @@ type Digest string
 // DigestOf returns the digest of content.
 func DigestOf(content []byte) Digest {
 	sum := sha256.Sum256(content)
-	return Digest("sha256:" + hex.EncodeToString(sum[:]))
+	text := [len("sha256:") + 2*sha256.Size]byte{'s', 'h', 'a', '2', '5', '6', ':'}
+	hex.Encode(text[len("sha256:"):], sum[:])
+	return Digest(text[:])
 }
 
 // Summed returns the digest that a running SHA-256 has come to.

@@ -63,12 +63,15 @@ func Queries() map[string]Query {
 	value := func(expr, label string) Query {
 		return Query{Value: "avg by (" + label + ") (" + expr + ")", Label: label}
 	}
+	// What is decided is answered: of all that a runtime was asked for it is the rest.
+	routed := share("fabric_router_failed_total", "fabric_router_decisions_total", "region")
+	routed.Total += " + " + routed.Hits
 	return map[string]Query{
 		"drift":                    value("fabric_drift_psi", "region"),
 		"privacy_attack_advantage": value("fabric_privacy_attack_advantage_ratio", "region"),
 		"retried":                  share("fabric_router_retries_total", "fabric_router_upstream_seconds_count", "region"),
 		"round_dropout":            share("fabric_round_dropped_total", "fabric_round_asked_total", "region"),
-		"route_failed":             share("fabric_router_failed_total", "fabric_router_decisions_total", "region"),
+		"route_failed":             routed,
 		"site_refused":             share("fabric_site_refused_total", "fabric_site_answers_total", "site"),
 		"stage_seconds":            value("fabric_round_stage_seconds", "region"),
 		"update_norm":              value("fabric_round_update_norm", "region"),

@@ -9,6 +9,30 @@ const { chromium } = require("playwright-core");
 const axe = fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8");
 
 export const faults = []; // what no page may ever do, found on the way
+export const figures = {}; // what was measured, for the report
+export const people = { voters: [] }; // who has signed in, with their pages
+export const everything = ["data-scientist", "operator", "approver", "auditor", "admin"];
+
+const failed = [];
+
+// part runs one of the tests; the next ones run whatever came of it.
+export async function part(name, run) {
+  const began = Date.now();
+  try {
+    await run();
+    none(faults.splice(0), "on the way");
+    console.log(`    ok   ${name} (${Date.now() - began} ms)`);
+  } catch (e) {
+    failed.push(name);
+    console.log(`    FAIL ${name}\n         ${String(e.message).replaceAll("\n", "\n         ")}`);
+    faults.splice(0);
+  }
+}
+
+// ended says which parts did not hold.
+export const ended = () => failed;
+
+export const note = (text) => console.log(`         ${text}`);
 
 export async function launch() {
   return chromium.launch({ executablePath: facts.chromium, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
@@ -55,18 +79,38 @@ export async function signIn(page, name, roles, to = "/console/") {
   await page.waitForURL(/\/console\//);
 }
 
-// clean fails unless axe finds nothing on the page, whatever its size.
-export async function clean(page) {
-  await page.evaluate(axe); // not an inline script: the policy stays as it is
-  const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
+// clean says what axe finds on the page as it is.
+export async function clean(page, rules) {
+  if (!await page.evaluate(() => !!window.axe)) await page.evaluate(axe); // not an inline script: the policy stays as it is
+  const { violations } = await page.evaluate((rules) => window.axe.run(document, { resultTypes: ["violations"], ...rules && { runOnly: rules } }), rules);
   return violations.map((v) => `${v.id} (${v.impact}): ${v.help}: ${v.nodes.map((n) => n.target.join(" ")).slice(0, 3).join("; ")}`);
+}
+
+// everyWay looks at an open page in the light and in the dark, wide and on the
+// smallest telephone, and says what is wrong with it.
+export async function everyWay(page, where) {
+  const found = [];
+  for (const width of [1440, 360]) {
+    await page.setViewportSize({ width, height: width === 360 ? 740 : 900 });
+    const over = await wide(page);
+    if (over) found.push(`${where} at ${width} px is as wide as ${over}`);
+    for (const colorScheme of ["light", "dark"]) {
+      await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
+      const rules = colorScheme === "dark" ? ["color-contrast", "link-in-text-block"] : undefined; // in the dark nothing but colours is another
+      for (const one of await clean(page, rules)) found.push(`${where} at ${width} px, ${colorScheme}: ${one}`);
+    }
+  }
+  for (const one of await breaches(page)) found.push(`${where}: ${one}`);
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: null });
+  await page.setViewportSize({ width: 1440, height: 900 });
+  return found;
 }
 
 // wide says whether a page scrolls sideways.
 export const wide = (page) => page.evaluate(() => {
   const most = document.documentElement.clientWidth;
-  if (document.documentElement.scrollWidth <= most + 1) return "";
-  const at = [...document.querySelectorAll("main *")].filter((e) => e.getBoundingClientRect().right > most + 1).slice(0, 3);
+  if (document.documentElement.scrollWidth <= most) return "";
+  const at = [...document.querySelectorAll("body *")].filter((e) => e.getBoundingClientRect().right > most + 1).slice(0, 3);
   return `${document.documentElement.scrollWidth} px, by ${at.map((e) => e.tagName.toLowerCase() + "." + e.className).join(", ")}`;
 });
 
@@ -89,15 +133,24 @@ export async function api(method, target, body) {
   return text ? JSON.parse(text) : null;
 }
 
-// promote asks for the model in an environment, and waits for its ballot.
-export async function promote(environment) {
-  const request = { version: 1, environment, canary: { none: true } };
+// until waits until something is so.
+export async function until(so, what) {
+  for (let tries = 0; tries < 300; tries++) {
+    if (await so()) return;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+  throw new Error(`it does not come to be that ${what}`);
+}
+
+// promote asks for a version in a region of production, and waits for its ballot.
+export async function promote(region, version = facts.newer) {
+  const request = { version, environment: "production", regions: [region], canary: { none: true } };
   const planned = await api("POST", `/models/${facts.model}/promotions`, request);
   const { id } = await api("POST", `/models/${facts.model}/promotions`, { ...request, apply: true, plan_digest: planned.plan_digest });
-  for (let tries = 0; tries < 300; tries++) {
+  for (let tries = 0; tries < 1500; tries++) {
     const resp = await fetch(`${facts.url}/approvals/${id}`, { headers: { Authorization: `Bearer ${facts.token}` } });
     if (resp.ok) return (await resp.json());
-    await new Promise((done) => setTimeout(done, 100));
+    await new Promise((done) => setTimeout(done, 20));
   }
   throw new Error(`no ballot of ${id}`);
 }

@@ -10,6 +10,7 @@
 package browser
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -31,21 +32,24 @@ import (
 // script is in every text that a person may choose.
 const script = `<script>document.title="owned"</script><img src=x onerror="document.title='owned'">`
 
-// facts are what the browsers are told; where is the ballot that they decide.
+// facts are what the browsers are told.
 type facts struct {
 	URL       string   `json:"url"`
 	Tenant    string   `json:"tenant"`
-	Run       string   `json:"run"`
 	Model     string   `json:"model"`
-	Promotion string   `json:"promotion"` // two people decide it
-	Second    string   `json:"second"`    // waits
+	Older     int      `json:"older"` // version that serves
+	Newer     int      `json:"newer"`
+	Run       string   `json:"run"`
+	Rollout   string   `json:"rollout"`
+	Proposal  string   `json:"proposal"`
+	Pages     []string `json:"pages"`     // that are looked at in any case
 	Approvers []person `json:"approvers"` // enrol their browsers' keys
 	Outsider  string   `json:"outsider"`  // reads, and may not decide
-	Shots     string   `json:"shots"`     // folder; "" keeps none
+	Shots     string   `json:"shots"`     // folder of the pictures
 	Chromium  string   `json:"chromium"`
 	Modules   string   `json:"modules"`
 	Script    string   `json:"script"`
-	Token     string   `json:"token"` // of the lead, to make something happen behind the page's back
+	Token     string   `json:"token"` // of the lead, to make something happen behind the pages' back
 }
 
 type person struct {
@@ -57,22 +61,16 @@ func TestConsole(t *testing.T) {
 	modules := os.Getenv("CONSOLE_MODULES")
 	require.NotEmpty(t, modules, "run make e2e-console")
 	s := harness.Up(t, harness.State(t), harness.FreeBase(t))
-	s.Consent(t)
-	lead := s.Lead(t)
-	run := harness.Watch(t, lead, s.Train(t, lead, harness.Request(3)), 2*time.Minute, harness.Completed)
+	began := time.Now()
+	c := set(t, s)
+	t.Logf("the scene is set after %.0f s", time.Since(began).Seconds())
 	f := facts{
-		URL: s.Gateway(), Tenant: demo.Consortium, Run: run.ID, Model: demo.Model, Outsider: "kim", Modules: modules, Script: script, Token: s.Token(t, demo.Consortium, "mira", "data-scientist", "operator", "admin"),
-		Approvers: []person{{"osei", "owner"}, {"lund", "risk"}}, Chromium: os.Getenv("CHROMIUM"), Shots: t.TempDir(),
+		URL: s.Gateway(), Tenant: demo.Consortium, Model: demo.Model, Older: c.first.Version, Newer: c.second.Version,
+		Run: c.run.ID, Rollout: c.rollout, Proposal: c.proposal, Pages: c.pages(),
+		Approvers: []person{{"osei", "owner"}, {"lund", "risk"}, {"ines", "owner"}}, Outsider: "kim",
+		Shots: t.TempDir(), Chromium: cmp.Or(os.Getenv("CHROMIUM"), "/usr/bin/chromium"), Modules: modules, Script: script,
+		Token: s.Token(t, demo.Consortium, "mira", "data-scientist", "operator", "admin"),
 	}
-	if f.Chromium == "" {
-		f.Chromium = "/usr/bin/chromium"
-	}
-	// Keys of others, so that a ballot can be opened before any browser has one.
-	s.Enrol(t, lead, "novak", "owner")
-	s.Enrol(t, lead, "ferreira", "risk")
-	_, err := v1.Fetch[v1.Feature](lead.RegisterFeature(t.Context(), &v1.RegisterFeatureParams{}, v1.FeatureRegistration{
-		Tenant: demo.Consortium, FeatureID: "scripted", Description: script, Schema: v1.JSON(`{"type":"object"}`), Consented: true}))
-	require.NoError(t, err)
 	told, err := json.Marshal(f)
 	require.NoError(t, err)
 	result := filepath.Join(t.TempDir(), "result.json")
@@ -85,15 +83,15 @@ func TestConsole(t *testing.T) {
 	}
 	require.NoError(t, ran, "the browsers")
 
-	var got struct {
-		Promotion string   `json:"promotion"`
-		Voters    []string `json:"voters"`
-	}
+	var got outcome
 	text, err := os.ReadFile(result)
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(text, &got))
 	require.Len(t, got.Voters, 2)
-	t.Run("what was signed in the browser verifies without us", func(t *testing.T) { verified(t, s, lead, got.Promotion, got.Voters) })
+	t.Run("what was signed in the browser verifies without us", func(t *testing.T) { verified(t, s, c.lead, got.Promotion, got.Voters) })
+	if path := os.Getenv("CONSOLE_REPORT"); path != "" && !t.Failed() {
+		require.NoError(t, os.WriteFile(path, []byte(got.report(harness.Describe(t))), 0o644))
+	}
 }
 
 // verified checks each vote with the stock cosign, and the log with the
@@ -134,11 +132,16 @@ func verified(t *testing.T, s *harness.System, lead *v1.Client, promotion string
 	token := s.Token(t, demo.Consortium, "auditor", "auditor")
 	out, status := s.Fabric(t, token, "audit", "verify")
 	require.Equal(t, 0, status, out)
-	leaves, status := s.Fabric(t, token, "audit", "log", "-o", "json")
-	require.Equal(t, 0, status, leaves)
+	export := filepath.Join(dir, "export")
+	out, status = s.Fabric(t, token, "audit", "export", "--out", export)
+	require.Equal(t, 0, status, out)
+	leaves, err := os.ReadFile(filepath.Join(export, "leaves.jsonl"))
+	require.NoError(t, err)
 	for _, statement := range statements {
-		require.Equal(t, 1, strings.Count(leaves, statement), "one leaf for the vote")
+		require.Equal(t, 1, strings.Count(string(leaves), `"statement":"`+statement), "one leaf for the vote, however often the button was pressed")
 	}
+	out, status = s.Fabric(t, token, "audit", "verify", export)
+	require.Equal(t, 0, status, out)
 	require.Equal(t, http.StatusOK, get(t, s.Gateway()+"/health"))
 }
 
