@@ -43,7 +43,7 @@ func TestTheDoorIsShutWhileTheProcessIsLate(t *testing.T) {
 		require.Equal(t, 100, in["small"])
 		require.Equal(t, 10, in["nobody"], "whom the snapshot does not know is told so")
 	}
-	require.InDelta(t, 4000*0.36, window()["big"], 200, "5 % less each time")
+	require.InDelta(t, 4000*0.34, window()["big"], 400, "5 % less each time, 21 times; whom it meets is drawn")
 	late = 0
 	windows := 0
 	for window()["big"] < 4000 {
