@@ -98,6 +98,9 @@ func (c Catalog) DecideAccess(ctx context.Context, cmd api.Command, id string, e
 		if err != nil {
 			return api.Answer{}, absent(err, api.ErrNotFound)
 		}
+		if _, _, err := tx.lockFeature(ctx, a.Feature); err != nil {
+			return api.Answer{}, err
+		}
 		was := a.State
 		if a.State, err = a.State.After(event); err != nil {
 			return api.Answer{}, fmt.Errorf("%w: %w", err, api.ErrClosed)

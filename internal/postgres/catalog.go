@@ -193,15 +193,6 @@ func (tx *tenantTx) feature(ctx context.Context, id string) (featureRow, error) 
 	return pgx.CollectExactlyOneRow(rows, scanFeature)
 }
 
-// consent writes an event: what the grants of a feature amount to. It says
-// whether it did: while it waited another may have written the next one.
-func (tx *tenantTx) consent(ctx context.Context, cmd api.Command, id string, now featureRow) (bool, error) {
-	tag, err := tx.Exec(ctx, `insert into fabric.consent_event (tenant, feature, seq, version, kind, purposes, grantees, actor, simulated)
-		values ($1, $2, $3, $4, $5, $6, $7, $8, $9) on conflict do nothing`,
-		tx.tenant, id, now.seq+1, now.Version, now.kind, nonNil(now.Consent.Purposes), nonNil(now.Consent.Grantees), clean(cmd.Subject), cmd.Simulated)
-	return tag.RowsAffected() == 1, err
-}
-
 // Features returns the newest version of each feature of the caller's tenant.
 func (c Catalog) Features(ctx context.Context, caller api.Caller, page api.Page) ([]catalog.Feature, error) {
 	sql := fmt.Sprintf(selectFeatures, `v.tenant = $1 and v.id::text collate "C" > $2`) + ` limit $3`

@@ -209,11 +209,14 @@ func (tx *tenantTx) grants(ctx context.Context, feature string) ([]consent.Recor
 // signed comes as it is, with its epoch and id; another is given them.
 func (c Catalog) Grant(ctx context.Context, cmd api.Command, g consent.Grant, bundle artifact.Descriptor, reply api.Reply[consent.Record]) (api.Answer, error) {
 	return c.db.command(ctx, cmd, func(tx *tenantTx) (api.Answer, error) {
-		if err := tx.mustExist(ctx, `select from fabric.feature where tenant = $1 and id = $2`, tx.tenant, g.Feature); err != nil {
+		_, known, err := tx.lockFeature(ctx, g.Feature)
+		if err != nil {
+			return api.Answer{}, err
+		}
+		if !known { // one that is only staged is not in use
 			return api.Answer{}, fmt.Errorf("feature %s: %w", g.Feature, api.ErrNotFound)
 		}
 		var written consent.Record
-		var err error
 		if bundle.Digest == "" {
 			written, err = tx.grant(ctx, cmd, g, fromGrant)
 		} else {
@@ -253,19 +256,17 @@ func (c Catalog) ListGrants(ctx context.Context, caller api.Caller, feature stri
 	return found, epochs[0], nil
 }
 
-// event writes into the history of a feature what its grants amount to now.
-// A registration and a grant keep each other from nothing before this: whoever
-// comes second reads again, with what the first one has committed.
+// event writes into the history of a feature what its grants amount to now. The
+// caller holds [tenantTx.lockFeature].
 func (tx *tenantTx) event(ctx context.Context, cmd api.Command, feature string) error {
-	for {
-		f, err := tx.feature(ctx, feature)
-		if err != nil {
-			return err
-		}
-		if written, err := tx.consent(ctx, cmd, feature, f); err != nil || written {
-			return err
-		}
+	now, err := tx.feature(ctx, feature)
+	if err != nil {
+		return err
 	}
+	_, err = tx.Exec(ctx, `insert into fabric.consent_event (tenant, feature, seq, version, kind, purposes, grantees, actor, simulated)
+		values ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		tx.tenant, feature, now.seq+1, now.Version, now.kind, nonNil(now.Consent.Purposes), nonNil(now.Consent.Grantees), clean(cmd.Subject), cmd.Simulated)
+	return err
 }
 
 // regrant makes the grants of a registration what the tenant allows now: what

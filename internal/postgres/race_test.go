@@ -74,6 +74,11 @@ func TestConsentRace(t *testing.T) {
 	feature := catalog.Feature{ID: "age", Schema: json.RawMessage(`{}`), Fingerprint: digest("age"), Consent: catalog.Consent{Granted: true, Purposes: []string{"train"}}}
 	_, err := db.Catalog().Register(t.Context(), command("t1", "", ""), feature, reply)
 	require.NoError(t, err)
+	staged := catalog.Feature{ID: "us", Schema: json.RawMessage(`{}`), Fingerprint: digest("us"), Staged: true}
+	_, err = db.Catalog().Register(t.Context(), command("t1", "", ""), staged, reply)
+	require.NoError(t, err)
+	_, err = db.Catalog().Grant(t.Context(), command("t1", "", ""), consent.Grant{Feature: "us", Grantee: "t2", Actions: []string{"train"}}, artifact.Descriptor{}, reply)
+	require.ErrorIs(t, err, api.ErrNotFound, "nothing of it is in use that could be granted")
 	var errs [calls]error
 	together(calls, func(i int) {
 		if i%2 == 0 {
