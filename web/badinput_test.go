@@ -54,11 +54,11 @@ func (w counted) Vote(ctx context.Context, action string, vote contract.SignedVo
 	if _, err := w.Workflows.Vote(ctx, action, vote); err != nil {
 		return approval.Ballot{}, err
 	}
-	b := w.f.BallotRows[action]
-	judged, _ := approval.Judge(b.Request, []byte(vote.Bundle), approval.Standing{}, time.Now())
-	b, _ = b.Cast(judged) // a vote that does not count is in it, refused
-	w.f.BallotRows[action] = b
-	return b, nil
+	return w.f.Judge(action, func(b approval.Ballot) approval.Ballot {
+		judged, _ := approval.Judge(b.Request, []byte(vote.Bundle), approval.Standing{}, time.Now())
+		b, _ = b.Cast(judged) // a vote that does not count is in it, refused
+		return b
+	}), nil
 }
 
 func aPlace(t *testing.T) (*place, *int) {
