@@ -62,7 +62,7 @@ func TestAccessIsDecided(t *testing.T) {
 		require.Equal(t, "/console/catalog?done=access-"+decision, w.Header().Get("Location"))
 		require.Contains(t, api.bodies[0], `"decision":"`+decision+`"`)
 		require.Equal(t, "k-"+decision, api.keys[0])
-		require.NotEmpty(t, notice("access-"+decision))
+		require.NotEmpty(t, notices()["access-"+decision])
 	}
 }
 

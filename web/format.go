@@ -8,6 +8,8 @@ import (
 	"math"
 	"strings"
 	"time"
+
+	"github.com/atom-fabric/fabric/domain/chart"
 )
 
 // funcs are what templates may call.
@@ -31,7 +33,28 @@ func (c *Console) funcs() template.FuncMap {
 		"outcome": outcome,
 		"verdict": verdict,
 		"zero":    func(t time.Time) bool { return t.IsZero() },
+		"state":   stateClass,
+		"text":    text,
+		"hundred": func(v float64) float64 { return 100 * v },
+		"int64":   func(v int) int64 { return int64(v) },
+		"short":   short,
 	}
+}
+
+// text is a word of the API, whatever its type.
+func text(v any) string { return fmt.Sprint(v) }
+
+// short is a number in few characters.
+func short(v any) string {
+	switch v := v.(type) {
+	case float64:
+		return chart.Number(v)
+	case int:
+		return chart.Number(float64(v))
+	case int64:
+		return chart.Number(float64(v))
+	}
+	return fmt.Sprint(v)
 }
 
 // shortDigest shows enough of a digest to tell it from others.

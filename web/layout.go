@@ -36,7 +36,17 @@ type navItem struct {
 
 // nav is what the pages' menu shows, in this order.
 func nav() []navItem {
-	return append(append([]navItem{{Label: "Inbox", Link: Path}}, recordNav()...), navItem{Label: "Settings", Link: link("settings")})
+	return []navItem{
+		{Label: "Inbox", Link: Path},
+		{Label: "Runs", Link: link("runs")},
+		{Label: "Models", Link: link("models")},
+		{Label: "Rollouts", Link: link("rollouts")},
+		{Label: "Policies", Link: link("policies")},
+		{Label: "Catalog", Link: link("catalog")},
+		{Label: "Regions", Link: link("regions")},
+		{Label: "Audit", Link: link("audit")},
+		{Label: "Settings", Link: link("settings")},
+	}
 }
 
 // notices are what a page may be asked to say once something was done: the
@@ -48,20 +58,31 @@ func notices() map[string]string {
 		"enrolled":    "The key is registered.",
 		"unenrolled":  "The registration is revoked.",
 		"tokens-gone": "Those tokens are refused from now on.",
-	}
-}
 
-func notice(name string) string {
-	if text, ok := notices()[name]; ok {
-		return text
+		"run-pause":  "The run was asked to hold: the open round ends, no other begins.",
+		"run-resume": "The run was asked to go on.",
+		"run-stop":   "The run was asked to stop after its open round.",
+
+		"rollout-pause":  "The rollout is paused: who has the version keeps it.",
+		"rollout-resume": "The rollout goes on.",
+		"rollout-abort":  "The rollout is aborted: what served before serves again.",
+
+		"policy-pause":  "The policy rollout is paused.",
+		"policy-resume": "The policy rollout goes on.",
+		"policy-abort":  "The policy rollout is aborted: its regions go back.",
+
+		"access-asked":   "Your request is sent to the feature's owner.",
+		"access-approve": "The request is approved, and the grant recorded.",
+		"access-reject":  "The request is rejected.",
+		"access-revoke":  "The access is revoked, and the grant withdrawn.",
+		"withdrawn":      "The consent is withdrawn. It holds from now on; see below what it reached.",
 	}
-	return recordNotices()[name]
 }
 
 func (v *visit) page(title string, body any) page {
 	p := page{
 		Title: title, Who: v.who, SignedIn: v.signed, Simulation: v.c.opts.Simulation, Version: v.c.opts.Version,
-		TemporalUI: v.c.opts.TemporalUI, Now: v.now(), Body: body, Notice: notice(v.query("done")), Back: v.r.URL.RequestURI(),
+		TemporalUI: v.c.opts.TemporalUI, Now: v.now(), Body: body, Notice: notices()[v.query("done")], Back: v.r.URL.RequestURI(),
 		Pretended: v.c.opts.SignIn != nil && v.c.opts.SignIn.Simulated(),
 	}
 	if v.signed {
@@ -77,7 +98,7 @@ func (v *visit) page(title string, body any) page {
 // parse reads every page once: the layout, the parts that pages share
 // (templates/parts), and the page itself.
 func (c *Console) parse() (map[string]*template.Template, error) {
-	shared, err := template.New("").Funcs(c.funcs()).Funcs(recordFuncs()).ParseFS(templateFiles, "templates/layout.html", "templates/parts/*.html")
+	shared, err := template.New("").Funcs(c.funcs()).ParseFS(templateFiles, "templates/layout.html", "templates/parts/*.html")
 	if err != nil {
 		return nil, fmt.Errorf("templates: %w", err)
 	}

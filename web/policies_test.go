@@ -103,7 +103,7 @@ func TestAPolicyRolloutIsSteered(t *testing.T) {
 		require.Equal(t, "/console/policies/rollouts/policy-2?done=policy-"+do, w.Header().Get("Location"))
 		require.JSONEq(t, `{"do":"`+do+`","reason":"errors"}`, api.bodies[0])
 		require.Equal(t, "k-"+do, api.keys[0])
-		require.NotEmpty(t, notice("policy-"+do))
+		require.NotEmpty(t, notices()["policy-"+do])
 	}
 	api.answers["POST /policies/rollouts/policy-2/steer"] = v1.Problem{Status: 409, Title: "the rollout is over", Code: "conflict"}
 	require.Equal(t, http.StatusConflict, ask(t, c, oda(), "POST", form, url.Values{"do": {"pause"}}).Code)

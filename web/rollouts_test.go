@@ -135,7 +135,7 @@ func TestARolloutIsSteered(t *testing.T) {
 		require.Equal(t, "/console/rollouts/promote-1?done=rollout-"+do, w.Header().Get("Location"))
 		require.JSONEq(t, `{"do":"`+do+`","reason":"errors"}`, api.bodies[0])
 		require.Equal(t, "k-"+do, api.keys[0])
-		require.Contains(t, notice("rollout-"+do), says)
+		require.Contains(t, notices()["rollout-"+do], says)
 	}
 
 	api.answers["POST /promotions/promote-1/rollout"] = v1.Problem{Status: 409, Title: "the rollout is over", Code: "conflict"}

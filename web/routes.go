@@ -3,12 +3,42 @@ package web
 // routes are the addresses of the console, one line each. A pattern's path is
 // below [Path].
 func (c *Console) routes() []route {
-	return append(recordRoutes(), []route{
+	return []route{
 		{pattern: "GET /{$}", handle: inbox},
 		{pattern: "GET /inbox/events", handle: stream(inboxPart)},
 		{pattern: "GET /requests/{id}", handle: showRequest},
 		{pattern: "POST /requests/{id}/statement", handle: statement},
 		{pattern: "POST /requests/{id}/votes", handle: vote},
+		{pattern: "GET /runs", handle: runs},
+		{pattern: "GET /runs/events", handle: stream(runsPart)},
+		{pattern: "GET /runs/{id}", handle: run},
+		{pattern: "GET /runs/{id}/events", handle: stream(runPart)},
+		{pattern: "POST /runs/{id}/pause", handle: steerRun("pause")},
+		{pattern: "POST /runs/{id}/resume", handle: steerRun("resume")},
+		{pattern: "POST /runs/{id}/stop", handle: steerRun("stop")},
+		{pattern: "GET /audit", handle: auditLog},
+		{pattern: "GET /audit/export", handle: exportLog},
+		{pattern: "GET /audit/{index}", handle: leaf},
+		{pattern: "GET /rollouts", handle: rollouts},
+		{pattern: "GET /rollouts/{id}", handle: rollout},
+		{pattern: "GET /rollouts/{id}/events", handle: stream(rolloutPart)},
+		{pattern: "POST /rollouts/{id}/steer", handle: steerRollout},
+		{pattern: "GET /policies", handle: policies},
+		{pattern: "GET /policies/rollouts/{id}", handle: policyPage},
+		{pattern: "GET /policies/rollouts/{id}/events", handle: stream(policyPart)},
+		{pattern: "POST /policies/rollouts/{id}/steer", handle: steerPolicy},
+		{pattern: "GET /policies/proposals/{id}", handle: proposal},
+		{pattern: "GET /catalog", handle: catalog},
+		{pattern: "GET /catalog/{tenant}/{feature}", handle: featureView},
+		{pattern: "POST /catalog/{tenant}/{feature}/access", handle: askAccess},
+		{pattern: "POST /catalog/{tenant}/{feature}/withdrawal", handle: withdraw},
+		{pattern: "POST /access/{id}", handle: decideAccess},
+		{pattern: "GET /withdrawals/{epoch}", handle: withdrawal},
+		{pattern: "GET /regions", handle: regions},
+		{pattern: "GET /regions/events", handle: stream(regionsPart)},
+		{pattern: "GET /models", handle: models},
+		{pattern: "GET /models/{id}", handle: model},
+		{pattern: "GET /models/{id}/versions/{version}", handle: version},
 		{pattern: "GET /settings", handle: settings},
 		{pattern: "GET /settings/enrol", handle: enrol},
 		{pattern: "POST /settings/statement", handle: enrolment},
@@ -19,5 +49,5 @@ func (c *Console) routes() []route {
 		{pattern: "GET /auth/start", handle: startSignIn, open: true},
 		{pattern: "GET /auth/callback", handle: finishSignIn, open: true},
 		{pattern: "POST /signout", handle: signOut, open: true},
-	}...)
+	}
 }
