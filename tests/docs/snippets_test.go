@@ -20,8 +20,13 @@ var runners = map[string]struct{ file, test string }{
 }
 
 // followed finds what the tests of operations follow: a page, and the purpose
-// that the fence names.
-var followed = regexp.MustCompile(`\.follow\(t, "([a-z-]+)", "([a-z ]+)"\)`)
+// that the fence names; walked finds the pages that they follow from their
+// check to what is mended.
+var (
+	followed = regexp.MustCompile(`\.follow\(t, "([a-z-]+)", "([a-z ]+)"\)`)
+	walked   = regexp.MustCompile(`\.walk\(t, .+, "([a-z-]+)", "Fabric`)
+	walk     = regexp.MustCompile(`at\.follow\(t, page, "([a-z]+)"\)`)
+)
 
 // checked are the tests that hold every block of a language to something
 // stronger than its grammar.
@@ -90,6 +95,11 @@ func TestEverySnippetIsProvenOrListed(t *testing.T) {
 	follows := map[string]bool{}
 	for _, m := range followed.FindAllStringSubmatch(operations.String(), -1) {
 		follows["docs/operations/"+m[1]+".md "+m[2]] = true
+	}
+	for _, m := range walked.FindAllStringSubmatch(operations.String(), -1) {
+		for _, step := range walk.FindAllStringSubmatch(operations.String(), -1) {
+			follows["docs/operations/"+m[1]+".md "+step[1]] = true
+		}
 	}
 	for mark, r := range runners {
 		text := read(t, r.file)

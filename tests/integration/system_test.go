@@ -34,9 +34,7 @@ func TestSystem(t *testing.T) {
 	t.Run("answers a repeated request once", func(t *testing.T) { replayed(t, s) })
 	t.Run("refuses a token that it did not mint", func(t *testing.T) { forged(t, s) })
 	t.Run("does not start where it cannot run", func(t *testing.T) { refused(t, s) })
-
-	t.Run("walks a newcomer through the README's tour", func(t *testing.T) { tour(t, s) })
-	t.Run("walks a newcomer through the same by itself", func(t *testing.T) { guided(t, s) })
+	t.Run("walks a newcomer through the README's tour by itself", func(t *testing.T) { guided(t, s) })
 	t.Run("is well, by its own doctor", func(t *testing.T) { examined(t, s) })
 
 	s.Consent(t)

@@ -58,11 +58,7 @@ func TestRunbooks(t *testing.T) {
 		_, err = lever.Exec(t.Context(), "select pg_wal_replay_pause()")
 		require.NoError(t, err)
 		require.NoError(t, lever.Close(t.Context()))
-		m.fires(t, "FabricReplicaBehind")
-		plain.follow(t, "replica-lag", "check")
-		m.mends(func() { plain.follow(t, "replica-lag", "mend") })
-		m.resolves(t, "FabricReplicaBehind")
-		plain.follow(t, "replica-lag", "mended")
+		m.walk(t, plain, "replica-lag", "FabricReplicaBehind")
 	})
 
 	t.Run("stuck round", func(t *testing.T) {
@@ -75,58 +71,34 @@ func TestRunbooks(t *testing.T) {
 		request.Params.DeadlineSeconds = 3600
 		m.cause("stuck-round", "all five sites hang, and a run is started")
 		run := s.Train(t, lead, request)
-		m.fires(t, "FabricRoundStuck")
-		at := plain.with("RUN="+run, "SITES="+strings.Join(sites, " "))
-		at.follow(t, "stuck-round", "check")
-		m.mends(func() { at.follow(t, "stuck-round", "mend") })
-		m.resolves(t, "FabricRoundStuck")
-		at.follow(t, "stuck-round", "mended")
+		m.walk(t, plain.with("RUN="+run, "SITES="+strings.Join(sites, " ")), "stuck-round", "FabricRoundStuck")
 		harness.Watch(t, lead, run, 5*time.Minute, harness.Completed)
 	})
 
 	t.Run("region loss", func(t *testing.T) {
 		m.cause("region-loss", "the only runtime of a region hangs")
 		stop(t, "runtime-eu")
-		m.fires(t, "FabricRegionLost")
-		at := plain.with("REGION=eu")
-		at.follow(t, "region-loss", "check")
-		m.mends(func() { at.follow(t, "region-loss", "mend") })
-		m.resolves(t, "FabricRegionLost")
-		at.follow(t, "region-loss", "mended")
+		m.walk(t, plain.with("REGION=eu"), "region-loss", "FabricRegionLost")
 	})
 
 	t.Run("a queue that nobody works for", func(t *testing.T) {
 		m.cause("queue-unserved", "the worker of a region hangs")
 		stop(t, "worker-apac")
-		m.fires(t, "FabricQueueUnserved")
-		at := plain.with("REGION=apac")
-		at.follow(t, "queue-unserved", "check")
-		m.mends(func() { at.follow(t, "queue-unserved", "mend") })
-		m.resolves(t, "FabricQueueUnserved")
-		at.follow(t, "queue-unserved", "mended")
+		m.walk(t, plain.with("REGION=apac"), "queue-unserved", "FabricQueueUnserved")
 	})
 
 	t.Run("commands wait", func(t *testing.T) {
 		m.cause("outbox", "Temporal hangs, and a run is asked for")
 		stop(t, "temporal")
 		run := s.Train(t, lead, harness.Request(1))
-		m.fires(t, "FabricOutboxLate")
-		plain.follow(t, "outbox", "check")
-		m.mends(func() { plain.follow(t, "outbox", "mend") })
-		m.resolves(t, "FabricOutboxLate")
-		plain.follow(t, "outbox", "mended")
+		m.walk(t, plain, "outbox", "FabricOutboxLate")
 		harness.Watch(t, lead, run, 5*time.Minute, harness.Completed)
 	})
 
 	t.Run("a process is away", func(t *testing.T) {
 		m.cause("restart", "the router hangs")
 		stop(t, "router")
-		m.fires(t, "FabricDown")
-		at := plain.with("PROCESS=router")
-		at.follow(t, "restart", "check")
-		m.mends(func() { at.follow(t, "restart", "mend") })
-		m.resolves(t, "FabricDown")
-		at.follow(t, "restart", "mended")
+		m.walk(t, plain.with("PROCESS=router"), "restart", "FabricDown")
 	})
 
 	t.Run("budget exhausted", func(t *testing.T) {
@@ -150,13 +122,7 @@ func TestRunbooks(t *testing.T) {
 	t.Run("key rotation", func(t *testing.T) {
 		m.cause("key-rotation", "the signing key is rotated, and nobody restarts the workers")
 		plain.run(t, "the condition, with the root key of the state directory", "env -u FABRIC_TRUST_POLICY -u FABRIC_TRUST_ROOT fabric keys rotate --overlap 6h")
-		m.fires(t, "FabricSigningKeyEnds")
-		m.fires(t, "FabricKeyRotationDue")
-		plain.follow(t, "key-rotation", "check")
-		m.mends(func() { plain.follow(t, "key-rotation", "mend") })
-		m.resolves(t, "FabricSigningKeyEnds")
-		m.resolves(t, "FabricKeyRotationDue")
-		plain.follow(t, "key-rotation", "mended")
+		m.walk(t, plain, "key-rotation", "FabricSigningKeyEnds", "FabricKeyRotationDue")
 	})
 
 	t.Run("failed replay", func(t *testing.T) { failedReplay(t, s, m, operator, stop) })
@@ -180,11 +146,7 @@ func TestRunbooks(t *testing.T) {
 		m.cause("decision-records", "the API hangs while the router answers")
 		stop(t, "api")
 		asked(t, s)
-		m.fires(t, "FabricDecisionRecordsLate")
-		plain.follow(t, "decision-records", "check")
-		m.mends(func() { plain.follow(t, "decision-records", "mend") })
-		m.resolves(t, "FabricDecisionRecordsLate")
-		plain.follow(t, "decision-records", "mended")
+		m.walk(t, plain, "decision-records", "FabricDecisionRecordsLate")
 	})
 
 	t.Run("the commands of pages whose condition is not caused", func(t *testing.T) {
@@ -203,6 +165,21 @@ func TestRunbooks(t *testing.T) {
 
 	t.Run("every metric is there", func(t *testing.T) { scraped(t, m) })
 	m.report(t, time.Since(began))
+}
+
+// walk waits until a page's alerts fire, follows the page, and waits until they
+// are over.
+func (m *monitor) walk(t *testing.T, at terminal, page string, alerts ...string) {
+	t.Helper()
+	for _, alert := range alerts {
+		m.fires(t, alert)
+	}
+	at.follow(t, page, "check")
+	m.mends(func() { at.follow(t, page, "mend") })
+	for _, alert := range alerts {
+		m.resolves(t, alert)
+	}
+	at.follow(t, page, "mended")
 }
 
 // failedReplay begins a workflow with the code of another release, which waits
@@ -282,11 +259,7 @@ func goesBack(t *testing.T, s *harness.System, m *monitor, lead *v1.Client, at t
 	at = at.with("ACTION=" + accepted.ID)
 	m.cause("rollout-held", "somebody pauses a canary under way")
 	at.run(t, "the condition", `fabric rollout pause "$ACTION" --reason "the runbook is tried"`)
-	m.fires(t, "FabricRolloutHeld")
-	at.follow(t, "rollout-held", "check")
-	m.mends(func() { at.follow(t, "rollout-held", "mend") })
-	m.resolves(t, "FabricRolloutHeld")
-	at.follow(t, "rollout-held", "mended")
+	m.walk(t, at, "rollout-held", "FabricRolloutHeld")
 	m.cause("rollback", "a canary is aborted and goes back by itself")
 	at.run(t, "the condition", `fabric rollout abort "$ACTION" --reason "the runbook is tried"`)
 	m.fires(t, "FabricRolloutWentBack")
