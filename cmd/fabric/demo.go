@@ -48,6 +48,16 @@ hospitals' rows are simulated. It begins anew each time, in the folder governanc
 }
 
 func (a *app) demonstrate(ctx context.Context, o upOptions, rounds int) error {
+	return a.show(ctx, o, func(s *system) (demonstration, error) { return s.demo(a, rounds) })
+}
+
+// demonstration is a story told on a running system, step by step.
+type demonstration interface {
+	Run(ctx context.Context) error
+}
+
+// show starts a system, runs a demonstration on it, and stops it.
+func (a *app) show(ctx context.Context, o upOptions, prepare func(*system) (demonstration, error)) error {
 	began := time.Now()
 	s, err := a.start(ctx, o, a.Err)
 	if err != nil {
@@ -55,7 +65,7 @@ func (a *app) demonstrate(ctx context.Context, o upOptions, rounds int) error {
 	}
 	defer s.Stop()
 	s.Table(a.Out, time.Since(began))
-	d, err := s.demo(a, rounds)
+	d, err := prepare(s)
 	if err != nil {
 		return err
 	}

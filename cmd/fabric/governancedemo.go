@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/atom-fabric/fabric/internal/demo"
 	"github.com/atom-fabric/fabric/internal/issuer"
@@ -35,32 +34,19 @@ func (a *app) govern(ctx context.Context, o upOptions, seed uint64) error {
 	if err := anew(o.state); err != nil {
 		return err
 	}
-	began := time.Now()
-	s, err := a.start(ctx, o, a.Err)
-	if err != nil {
-		return err
-	}
-	defer s.Stop()
-	s.Table(a.Out, time.Since(began))
-	i, err := issuer.Open(s.plan.Path("issuer"), s.plan.Config.Issuer)
-	if err != nil {
-		return err
-	}
-	g, err := demo.NewGovernance(s.demonstration(a, i, 0), demo.GovernanceOptions{
-		Seed: seed,
-		Rows: func(site string) string { return hospitalRows(s.plan.Layout, site) },
-		Audit: func(ctx context.Context, token string) error {
-			return s.run(ctx, a, a.Out, s.plan.Gateway(), token, "audit", "verify")
-		},
+	return a.show(ctx, o, func(s *system) (demonstration, error) {
+		i, err := issuer.Open(s.plan.Path("issuer"), s.plan.Config.Issuer)
+		if err != nil {
+			return nil, err
+		}
+		return demo.NewGovernance(s.demonstration(a, i, 0), demo.GovernanceOptions{
+			Seed: seed,
+			Rows: func(site string) string { return hospitalRows(s.plan.Layout, site) },
+			Audit: func(ctx context.Context, token string) error {
+				return s.run(ctx, a, a.Out, s.plan.Gateway(), token, "audit", "verify")
+			},
+		})
 	})
-	if err != nil {
-		return err
-	}
-	if err := g.Run(ctx); err != nil {
-		return fmt.Errorf("%w; the logs are in %s", err, s.plan.Path("logs"))
-	}
-	_, err = fmt.Fprintf(a.Out, "look around: %s up --state %s\n", filepath.Join(s.plan.Bin, "fabric"), s.plan.State)
-	return err
 }
 
 // anew empties a folder that an earlier demonstration made, and makes it. One
