@@ -19,7 +19,7 @@ func TestTheDoorIsShutWhileTheProcessIsLate(t *testing.T) {
 	keeper := doorkeeper{waited: func() time.Duration { return late }, began: now}
 	window := func() (in map[string]int) {
 		in = map[string]int{}
-		for tenant, calls := range map[string]int{"big": 4000, "small": 100, "nobody": 10} {
+		for tenant, calls := range map[string]int{"big": 40_000, "small": 100, "nobody": 10} {
 			for range calls {
 				p := s.knock(tenant)
 				if p == nil {
@@ -36,17 +36,17 @@ func TestTheDoorIsShutWhileTheProcessIsLate(t *testing.T) {
 		return in
 	}
 	for range 2 {
-		require.Equal(t, map[string]int{"big": 4000, "small": 100, "nobody": 10}, window())
+		require.Equal(t, map[string]int{"big": 40_000, "small": 100, "nobody": 10}, window())
 	}
 	for range 20 {
 		in := window()
 		require.Equal(t, 100, in["small"])
 		require.Equal(t, 10, in["nobody"], "whom the snapshot does not know is told so")
 	}
-	require.InDelta(t, 4000*0.34, window()["big"], 400, "5 % less each time, 21 times; whom it meets is drawn")
+	require.InEpsilon(t, 40_000*0.34, window()["big"], 0.1, "5 % less each time, 21 times; whom it meets is drawn")
 	late = 0
 	windows := 0
-	for window()["big"] < 4000 {
+	for window()["big"] < 40_000 {
 		windows++
 		require.Less(t, windows, 100)
 	}

@@ -179,8 +179,7 @@ func TestRouterDistance(t *testing.T) {
 	for _, tt := range []struct {
 		by      string
 		workers int
-		least   float64
-	}{{"the upstream", 8, 0.9}, {"the cores", 0, 0.75}} {
+	}{{"the upstream", 8}, {"the cores", 0}} {
 		s := startServer(t, answerOf(1000), 5*time.Millisecond)
 		if tt.workers > 0 {
 			s.workers = make(chan struct{}, tt.workers)
@@ -189,7 +188,7 @@ func TestRouterDistance(t *testing.T) {
 		saturation := g.saturation(t, f)
 		got := g.fire(t, f, "own", shots, int(1.5*saturation), 10*time.Second)
 		fmt.Fprintf(&b, "| %s | %.0f | %.0f | %.0f | %.1f | %.1f | %v |\n", tt.by, saturation, 1.5*saturation, got.PerSecond, 100*got.PerSecond/saturation, got.P99/1000, got.Statuses)
-		check(t, got.PerSecond >= tt.least*saturation, "limited by %s: %.0f/s good of %.0f", tt.by, got.PerSecond, saturation)
+		check(t, got.PerSecond >= 0.9*saturation, "limited by %s: %.0f/s good of %.0f", tt.by, got.PerSecond, saturation)
 	}
 	t.Log(b.String())
 	write(t, "router_distance.md", b.String())
