@@ -4,6 +4,7 @@ import { pressable } from "./decide.mjs";
 import { runRequest } from "./guards.mjs";
 
 const most = 1000; // milliseconds, for both
+const loads = 11; // of the inbox; their median is judged
 
 // appears begins to watch for a text in the first element that a selector names,
 // and returns when it was there, by the clock of this machine.
@@ -46,9 +47,10 @@ export async function live(browser) {
     if (await page.locator("#confirm").count()) await page.locator("#confirm").fill(ballot.id);
     delays["a vote in the inbox"] = await delay(admin, `#inbox tr:has(a[href$='${ballot.id}'])`, `1 of ${ballot.need}`, async () => {
       const answered = page.waitForResponse((r) => r.request().method() === "POST" && r.url().endsWith("/votes"));
+      const at = Date.now(); // signing it and the request included
       await page.getByRole("button", { name: "Approve", exact: true }).click();
       await answered;
-      return Date.now(); // it is counted
+      return at;
     });
     must(name, "nobody voted");
 
@@ -80,7 +82,7 @@ export async function live(browser) {
     const state = await admin.context().storageState();
     const times = [];
     let weight = 0, rows = 0;
-    for (let i = 0; i < 10 && (i < 3 || Math.min(...times) >= most); i++) { // each time with nothing kept
+    while (times.length < loads) { // each time with nothing kept
       const context = await browser.newContext({ baseURL: facts.url, storageState: state, viewport: { width: 1440, height: 900 } });
       const page = await context.newPage();
       await page.goto("/console/?show=all", { waitUntil: "load" });
@@ -95,11 +97,13 @@ export async function live(browser) {
       rows = seen.rows;
       await context.close();
     }
-    figures.interactive = times;
+    times.sort((a, b) => a - b);
+    const median = times[(loads - 1) / 2];
+    figures.interactive = { median, most: times.at(-1), loads };
     figures.bytes = weight;
     figures.rows = rows;
     note(`interactive ${times.join(", ")} ms after the navigation began, nothing kept from before; ${weight} bytes over the wire; ${rows} rows`);
-    must(Math.min(...times) < most, `after ${times} ms`);
+    must(median < most, `after ${median} ms, the median of ${times}`);
     must(weight < 150_000, `${weight} bytes`);
   });
 }
