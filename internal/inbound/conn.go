@@ -9,10 +9,11 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
-
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/atom-fabric/fabric/internal/socket"
 )
 
 // What a connection is doing.
@@ -39,6 +40,7 @@ type conn struct {
 	expired atomic.Bool
 	cancel  context.CancelFunc
 	sys     syscall.RawConn // nil: of a connection that has no descriptor
+	out     io.Writer
 	attempt func(fd uintptr) bool
 	failed  error // of the last attempt
 
@@ -62,10 +64,9 @@ func newConn(s *Server, raw net.Conn) *conn {
 	c.base = *(&http.Request{Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, RemoteAddr: raw.RemoteAddr().String()}).WithContext(ctx)
 	c.answer = response{c: c, header: make(http.Header, 8)}
 	c.body.c = c
-	if sys, ok := raw.(syscall.Conn); ok {
-		if rc, err := sys.SyscallConn(); err == nil {
-			c.sys, c.attempt = rc, c.try
-		}
+	c.out = raw
+	if sys, err := socket.Of(raw); err == nil && sys != nil {
+		c.sys, c.attempt, c.out = sys, c.try, socket.NewWriter(sys)
 	}
 	c.enter(idle)
 	return c
@@ -248,24 +249,14 @@ func (c *conn) begin() error {
 // try reads without waiting. It reports whether there is something to act on.
 func (c *conn) try(fd uintptr) bool {
 	page := c.s.page()
-	for {
-		n, err := syscall.Read(int(fd), page)
-		switch {
-		case n > 0:
-			c.buf, c.to, c.failed = page, n, nil
-			return true
-		case errors.Is(err, syscall.EINTR):
-			continue
-		}
-		c.s.leave(page)
-		if errors.Is(err, syscall.EAGAIN) {
-			return false
-		}
-		if c.failed = err; err == nil {
-			c.failed = io.EOF
-		}
+	n, err := socket.Read(fd, page)
+	if err == nil {
+		c.buf, c.to, c.failed = page, n, nil
 		return true
 	}
+	c.s.leave(page)
+	c.failed = err
+	return !errors.Is(err, syscall.EAGAIN)
 }
 
 // give hands the connection to net/http, with what was read of it.

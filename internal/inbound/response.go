@@ -123,7 +123,7 @@ func (w *response) end() error {
 	w.c.enter(writing)
 	if w.begun {
 		if w.chunks {
-			_, w.err = w.c.raw.Write([]byte("0\r\n\r\n"))
+			_, w.err = w.c.out.Write([]byte("0\r\n\r\n"))
 		}
 		return w.err
 	}
@@ -132,7 +132,7 @@ func (w *response) end() error {
 	}
 	all := w.c.s.answers()
 	*all = append(w.head((*all)[:0]), *w.out...)
-	_, w.err = w.c.raw.Write(*all)
+	_, w.err = w.c.out.Write(*all)
 	w.c.s.answered(all)
 	return w.err
 }

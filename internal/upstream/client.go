@@ -12,8 +12,9 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/atom-fabric/fabric/internal/socket"
 )
 
 // A Client makes endpoints that share its options.
@@ -186,14 +187,15 @@ func (e *Endpoint) dial(ctx context.Context) (*conn, error) {
 		e.open.Add(-1)
 		return nil, err
 	}
-	c := &conn{endpoint: e, raw: raw, Conn: raw}
+	c := &conn{endpoint: e, raw: raw, Conn: raw, out: raw}
 	c.past = func() { _ = c.raw.SetDeadline(time.Unix(1, 0)) }
 	if e.tls == nil {
-		if sys, ok := raw.(syscall.Conn); ok {
-			if c.sys, err = sys.SyscallConn(); err != nil {
-				c.close()
-				return nil, err
-			}
+		if c.sys, err = socket.Of(raw); err != nil {
+			c.close()
+			return nil, err
+		}
+		if c.sys != nil {
+			c.out = socket.NewWriter(c.sys)
 		}
 		return c, nil
 	}
@@ -206,6 +208,6 @@ func (e *Endpoint) dial(ctx context.Context) (*conn, error) {
 		c.close()
 		return nil, errHTTP2
 	}
-	c.Conn = secure
+	c.Conn, c.out = secure, secure
 	return c, nil
 }

@@ -24,6 +24,7 @@ type conn struct {
 	since    time.Time       // idle since
 	past     func()          // makes every read and write fail at once
 	sys      syscall.RawConn // nil: TLS, or no descriptor
+	out      io.Writer
 }
 
 func (c *conn) close() {
@@ -213,7 +214,7 @@ func (c *conn) write(req *Request) error {
 		return err
 	}
 	out = append(out, req.Body...)
-	_, err := c.Conn.Write(out)
+	_, err := c.out.Write(out)
 	return err
 }
 

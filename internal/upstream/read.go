@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/atom-fabric/fabric/internal/socket"
 )
 
 const (
@@ -76,27 +78,19 @@ func (r *reader) fill(limit int) error {
 func (r *reader) begin() (err error) {
 	failed := r.sys.Read(func(fd uintptr) bool {
 		buffer := r.pools.get(smallSize)
-		for {
-			var n int
-			switch n, err = syscall.Read(int(fd), buffer.b); {
-			case n > 0:
-				r.buffer, r.to, r.answered, err = buffer, n, true, nil
-				return true
-			case errors.Is(err, syscall.EINTR):
-				continue
-			}
-			buffer.free()
-			if errors.Is(err, syscall.EAGAIN) {
-				return false
-			}
-			if err == nil {
-				err = io.ErrUnexpectedEOF
-			}
+		var n int
+		if n, err = socket.Read(fd, buffer.b); err == nil {
+			r.buffer, r.to, r.answered = buffer, n, true
 			return true
 		}
+		buffer.free()
+		return !errors.Is(err, syscall.EAGAIN)
 	})
 	if failed != nil {
 		return failed
+	}
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
 	}
 	return err
 }
