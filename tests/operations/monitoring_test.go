@@ -115,6 +115,7 @@ type monitor struct {
 	mu     sync.Mutex
 	told   []notice
 	trials []trial
+	away   int // processes that a page has stopped for as long as it mends
 }
 
 // A notice is an alert as it arrived at the receiver.

@@ -235,8 +235,10 @@ func failedReplay(t *testing.T, s *harness.System, m *monitor, operator terminal
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	require.NoError(t, flow.Get(ctx, nil), "the release before this one ends it")
+	m.away = 1 // the worker beside which the release before this one must not work
 	m.resolves(t, "FabricWorkflowCodeDiffers")
 	at.follow(t, "failed-replay", "mend after")
+	m.away = 0
 	at.follow(t, "failed-replay", "mended")
 }
 

@@ -104,7 +104,7 @@ func (m *monitor) resolves(t testing.TB, alert string) {
 	require.Eventually(t, func() bool {
 		n, _ := m.last(alert)
 		// A scrape that is missed takes an alert away too.
-		return n.Status == "resolved" && len(m.ask(t, `ALERTS{alertname="`+alert+`"}`)) == 0 && len(m.ask(t, "up == 1")) == targets
+		return n.Status == "resolved" && len(m.ask(t, `ALERTS{alertname="`+alert+`"}`)) == 0 && len(m.ask(t, "up == 1")) == targets-m.away
 	}, m.patience(), 500*time.Millisecond, "%s does not resolve", alert)
 	now.resolved = time.Since(now.begun)
 	t.Logf("%s is over %.1f s after the first command that mends", alert, now.resolved.Seconds())
