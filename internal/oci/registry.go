@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
@@ -60,8 +61,12 @@ type Registry struct {
 	place  func(artifact.Digest) error // puts a blob where the registry has it; nil: it is sent
 
 	mu    sync.Mutex
-	repos map[string]*remote.Repository // each remembers whether the server has the referrers API
+	repos *lru.Cache[string, *remote.Repository] // each remembers whether the server has the referrers API
 }
+
+// maxRepos bounds how many repositories are remembered. One that was forgotten
+// asks the server once more what it can.
+const maxRepos = 256
 
 var _ activities.Registry = (*Registry)(nil)
 
@@ -83,11 +88,19 @@ func New(base string, login Login) (*Registry, error) {
 	transport.DisableCompression = true               // a bundle is compared as it is stored, and nothing is inflated
 	transport.ResponseHeaderTimeout = 3 * time.Minute // after the last byte of gigabytes a registry has to bring them to disk
 	plain := &http.Client{Transport: transport}
-	r := &Registry{base: parsed, client: plain, repos: map[string]*remote.Repository{}}
+	repos, err := lru.New[string, *remote.Repository](maxRepos)
+	if err != nil {
+		return nil, err
+	}
+	r := &Registry{base: parsed, client: plain, repos: repos}
 	if login != (Login{}) {
+		known, err := newTokens()
+		if err != nil {
+			return nil, err
+		}
 		r.client = &auth.Client{
 			Client:     plain,
-			Cache:      auth.NewCache(),
+			Cache:      known,
 			Credential: auth.StaticCredential(parsed.Host, auth.Credential{Username: login.Username, Password: login.Password}),
 		}
 	}
@@ -132,7 +145,7 @@ func (r *Registry) Ping(ctx context.Context) error {
 func (r *Registry) repository(name string) (*remote.Repository, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if repo, ok := r.repos[name]; ok {
+	if repo, ok := r.repos.Get(name); ok {
 		return repo, nil
 	}
 	repo, err := remote.NewRepository(r.base.Host + "/" + name)
@@ -144,7 +157,7 @@ func (r *Registry) repository(name string) (*remote.Repository, error) {
 	repo.SkipReferrersGC = true // deleting is often disabled, and here never wanted
 	repo.MaxMetadataBytes = maxManifest
 	repo.ReferrerListMaxPages = 16
-	r.repos[name] = repo
+	r.repos.Add(name, repo)
 	return repo, nil
 }
 
