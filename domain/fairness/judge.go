@@ -36,7 +36,11 @@ type Gap struct {
 	Limit            float64
 	Status           Status
 	Widest           [2]string // the groups that are furthest apart: high, low
+	Drawn            Interval  // of the bootstrap, for the greatest difference over all groups
 }
+
+// Holds says whether an interval reaches over a limit: it says neither.
+func (i Interval) Holds(limit float64) bool { return i.Low <= limit && limit < i.High }
 
 // A Rate is a group's rate with its Wilson interval at 95 %. N of 0 has no rate.
 type Rate struct {
@@ -57,17 +61,19 @@ type Report struct {
 
 // Judge compares every declared group with every other.
 //
-// A gap passes when its whole interval is within the limit, fails when the whole
-// interval is beyond it, and is INSUFFICIENT else. It is INSUFFICIENT in any
+// A gap passes when two intervals of it are wholly within the limit, fails when
+// both are wholly beyond it, and is INSUFFICIENT else. It is INSUFFICIENT in any
 // case when a group is smaller than Limits.Least: neither praise nor blame
 // rests on five people. One failed gap fails the report.
 // Errors: those of [Measure].
 //
-// The interval of the greatest difference over m pairs is made of Newcombe's
+// One interval of the greatest difference over m pairs is made of Newcombe's
 // intervals of all pairs at level 1-0.05/m: all pairs are covered at once, so
 // the greatest lower and the greatest upper end cover the greatest difference.
-// It needs no random numbers, and unlike a bootstrap has the same width when it
-// is computed again.
+// The other is that of [Bootstrap]. Neither is enough: a bootstrap has no width
+// where a group makes no mistake, and the greatest of several differences that
+// are nothing is drawn above nothing; the pairs' intervals do not know that
+// both rates of equalised odds move together.
 // Source: Newcombe 1998, method 10; Bonferroni.
 func Judge(groups []Group, limits Limits) (Report, error) {
 	measures, err := Measure(groups)
@@ -99,13 +105,18 @@ func Judge(groups []Group, limits Limits) (Report, error) {
 	opportunity.Name, opportunity.Limit = "equalOpportunity", limits.Opportunity
 	odds := worse(widest(groups, rates[1], 2*pairs), widest(groups, rates[2], 2*pairs))
 	odds.Name, odds.Limit = "equalizedOdds", limits.Odds
+	drawn, err := Bootstrap(groups, Draws, Seed)
+	if err != nil {
+		return Report{}, err
+	}
+	parity.Drawn, opportunity.Drawn, odds.Drawn = drawn.Parity, drawn.Opportunity, drawn.Odds
 	for _, g := range []Gap{parity, opportunity, odds} {
 		switch {
 		case len(r.Small) > 0 || math.IsNaN(g.Value):
 			g.Status = Insufficient
-		case g.High <= g.Limit:
+		case max(g.High, g.Drawn.High) <= g.Limit:
 			g.Status = Pass
-		case g.Low > g.Limit:
+		case min(g.Low, g.Drawn.Low) > g.Limit:
 			g.Status = Fail
 		default:
 			g.Status = Insufficient

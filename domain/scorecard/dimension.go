@@ -142,8 +142,8 @@ func worse(a, b Status) Status {
 // A Decision is what a card means for a promotion.
 type Decision string
 
-// Decisions. Closed and Unproven stop a promotion; only over Unproven may
-// somebody whom the policy names decide otherwise.
+// Decisions. Closed and Unproven stop a promotion, and nobody decides otherwise:
+// what is missing is counted, or it was not declared to matter.
 const (
 	Open     Decision = "open"     // every critical dimension passes
 	Unproven Decision = "unproven" // a critical one says too little

@@ -78,6 +78,14 @@ func fairnessOf(m *measure.Measured) Dimension {
 		} else if g.Widest[0] != "" {
 			f.Detail = fmt.Sprintf("%s against %s", g.Widest[0], g.Widest[1])
 		}
+		if pairs := (fairness.Interval{Low: g.Low, High: g.High}); small == "" && g.Drawn.Holds(g.Limit) && !pairs.Holds(g.Limit) {
+			f.Detail += "; the bootstrap's interval holds the limit"
+		}
+		d.Figures = append(d.Figures, f)
+	}
+	for _, g := range r.Gaps {
+		f := told(Figure{Name: g.Name + "/bootstrap", Unit: "share", Low: pointer(g.Drawn.Low), High: pointer(g.Drawn.High)}, g.Value)
+		f.Detail = fmt.Sprintf("percentiles of %d draws by group and truth, seed %d", fairness.Draws, fairness.Seed)
 		d.Figures = append(d.Figures, f)
 	}
 	d.Figures = append(d.Figures,
