@@ -44,7 +44,7 @@ func (c *Canary) look(ctx context.Context, in contract.LookInput) (contract.Look
 		return contract.Looked{}, permanent(contract.BadPlan, promotion.ErrKind)
 	}
 	from, to := grains(in.From, in.To)
-	control, candidate, err := c.sides(ctx, plan, in.Step.Region, from, to)
+	control, candidate, err := c.sides(ctx, plan, in.Step, from, to)
 	if err != nil {
 		return contract.Looked{}, err
 	}
@@ -78,9 +78,11 @@ func grains(from, to time.Time) (time.Time, time.Time) {
 	return inner, to.UTC().Truncate(TrafficGrain)
 }
 
-// sides returns what both sides answered in a region: the version that the plan
-// observed there, and the plan's own, as the canary.
-func (c *Canary) sides(ctx context.Context, plan promotion.Plan, region string, from, to time.Time) (control, candidate canary.Measure, err error) {
+// sides returns what both sides of a step answered in its region: the version
+// that the plan observed there, and the plan's own, as the canary or, in a
+// shadow, to copies of what the other one was asked.
+func (c *Canary) sides(ctx context.Context, plan promotion.Plan, step canary.Step, from, to time.Time) (control, candidate canary.Measure, err error) {
+	region := step.Region
 	if !from.Before(to) {
 		return control, candidate, nil
 	}
@@ -97,11 +99,24 @@ func (c *Canary) sides(ctx context.Context, plan promotion.Plan, region string, 
 		case t.Environment != plan.Environment || t.Region != region:
 		case t.Canary && t.Version == plan.Version.Number:
 			candidate = measured(candidate, t)
+		case !t.Canary && t.Version == serves && step.Shadow():
+			control = measured(control, stayed(t))
 		case !t.Canary && t.Version == serves:
 			control = measured(control, t)
 		}
 	}
+	if step.Shadow() { // of what it answered to callers, there is nothing
+		copies, err := c.Traffic.MirroredBetween(ctx, plan.Tenant, plan.ModelID, plan.Environment, plan.Version.Number, region, from, to)
+		return control, measured(canary.Measure{}, copies), err
+	}
 	return control, candidate, nil
+}
+
+// stayed leaves out the callers that left: there is no copy of their calls, and
+// nobody leaves a copy.
+func stayed(t routing.Traffic) routing.Traffic {
+	t.Requests, t.Gone = t.Requests-t.Gone, 0
+	return t
 }
 
 // measured adds traffic to a side. Whatever was not answered is an error, for
@@ -122,7 +137,7 @@ func (c *Canary) second(ctx context.Context, plan promotion.Plan, look *canary.L
 	part := max(TrafficGrain, (to.Sub(from) / points).Truncate(TrafficGrain))
 	var series [2][2][]float64 // by metric, then side
 	for at := from; !at.Add(part).After(to); at = at.Add(part) {
-		a, b, err := c.sides(ctx, plan, look.Step.Region, at, at.Add(part))
+		a, b, err := c.sides(ctx, plan, look.Step, at, at.Add(part))
 		if err != nil {
 			return err
 		}

@@ -109,6 +109,53 @@ func TestALookJudgesTheTrafficOfItsStep(t *testing.T) {
 	}
 }
 
+// In a shadow the version is judged by what became of the copies, beside the
+// answers that the other one gave to callers: by those who stayed for them.
+func TestALookAtAShadowJudgesTheCopies(t *testing.T) {
+	many := func(version int, gone, requests, failed int64) []activitytest.Answered {
+		var out []activitytest.Answered
+		for s := 10; s < 310; s += 10 {
+			a := traffic(noon.Add(time.Duration(s)*time.Second), version, false, requests, failed)
+			a.Requests, a.Gone = a.Requests+gone, gone
+			out = append(out, a)
+		}
+		return out
+	}
+	asCanary := []activitytest.Answered{traffic(noon.Add(time.Minute), 1, true, 9000, 9000)}
+	tests := []struct {
+		name     string
+		traffic  []activitytest.Answered
+		mirrored []activitytest.Answered
+		want     canary.Verdict
+		answers  [2]int64
+	}{
+		{"are as good", many(7, 0, 100, 1), many(1, 0, 100, 1), canary.Pass, [2]int64{3000, 3000}},
+		{"fail", many(7, 0, 100, 1), many(1, 0, 10, 9), canary.Fail, [2]int64{3000, 300}},
+		{"fail, and callers that leave excuse nothing", many(7, 90, 100, 1), many(1, 0, 100, 45), canary.Fail, [2]int64{3000, 3000}},
+		{"are none", many(7, 0, 100, 1), nil, canary.NoData, [2]int64{3000, 0}},
+		{"are of another version", many(7, 0, 100, 1), many(5, 0, 100, 1), canary.NoData, [2]int64{3000, 0}},
+		{"are none, and what it answered is none", append(many(7, 0, 100, 1), asCanary...), nil, canary.NoData, [2]int64{3000, 0}},
+	}
+	for _, tt := range tests {
+		t.Run("that "+tt.name, func(t *testing.T) {
+			w, plan := climbing(t)
+			plan.Canary.Shadow = &canary.Shadow{ShareBP: 1000, Required: 200}
+			r := activitytest.NewRollouts(w)
+			r.Traffic, r.Mirrored = tt.traffic, tt.mirrored
+			looking := &activities.Canary{Blobs: w, Traffic: r, Canaries: r}
+			step := plan.Canary.Steps(plan.Regions)[0]
+			require.True(t, step.Shadow())
+			got, err := act(t, contract.LookCanary, looking.LookCanary, contract.LookInput{
+				Subject: subject(), Action: "promotion-1", Plan: plan, Number: 2, Step: step, From: noon.Add(4 * time.Second), To: noon.Add(312 * time.Second)})
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got.Verdict, got.Words)
+			var look canary.Look
+			require.NoError(t, artifact.DecodeStrict(w.Content[got.Look], &look))
+			require.Equal(t, tt.answers, [2]int64{look.Control.Answers, look.Canary.Answers})
+		})
+	}
+}
+
 func digestOf(t *testing.T, plan promotion.Plan) artifact.Digest {
 	t.Helper()
 	text, err := artifact.Canonical(plan)
@@ -175,6 +222,34 @@ func TestARolloutClimbsInTheDataPlane(t *testing.T) {
 	s = publish(contract.PhaseBack, 0, "eu", "us")
 	require.Equal(t, [2]int{7, 7}, serves(s), "in the region that was given over, too")
 	require.Empty(t, s.Canaries)
+}
+
+// A shadow goes through all regions before the first share is given, and what
+// it leaves behind nobody is answered by.
+func TestAShadowGoesThroughTheRegionsFirst(t *testing.T) {
+	w, plan := climbing(t)
+	publish := func(phase string, share int, region string) routing.Canary {
+		in := publishing(plan, phase, region)
+		in.ShareBP = share
+		first, err := act(t, contract.PublishSnapshot, snapshots(w).PublishSnapshot, in)
+		require.NoError(t, err)
+		again, err := act(t, contract.PublishSnapshot, snapshots(w).PublishSnapshot, in)
+		require.NoError(t, err)
+		require.Equal(t, first, again, "a step is published once")
+		s := w.History[len(w.History)-1]
+		require.Equal(t, first.Version, s.Version)
+		c, _ := s.Canary("r")
+		return c
+	}
+	is := func(c routing.Canary) []any { return []any{c.Mirror, c.Share, c.Regions} }
+	_, err := act(t, contract.PublishSnapshot, snapshots(w).PublishSnapshot, publishing(plan, contract.PhaseLoad, "eu", "us"))
+	require.NoError(t, err)
+	require.Equal(t, []any{1000, 0, []string{"eu"}}, is(publish(contract.PhaseShadow, 1000, "eu")))
+	require.Equal(t, []any{1000, 0, []string{"us"}}, is(publish(contract.PhaseShadow, 1000, "us")))
+	require.Equal(t, []any{0, 1000, []string{"eu"}}, is(publish(contract.PhaseCanary, 1000, "eu")), "the same share is another step")
+	require.Equal(t, []any{0, 5000, []string{"eu"}}, is(publish(contract.PhaseCanary, 5000, "eu")))
+	publish(contract.PhaseGive, 10000, "eu")
+	require.Equal(t, []any{0, 100, []string{"us"}}, is(publish(contract.PhaseCanary, 100, "us")))
 }
 
 func TestOneRegionOfAnotherHandKeepsNoOtherFromGoingBack(t *testing.T) {

@@ -31,7 +31,31 @@ type Census struct {
 	Unsigned time.Duration // since the newest leaf came, if its head was not signed
 }
 
+// A Mark is a place in the list of stages that have closed. The zero value is
+// before the first.
+type Mark struct {
+	At  time.Time
+	Key string
+}
+
+// A ClosedStage is a stage that takes no more answers, in numbers. It names no
+// tenant, run or site: Key stands for them, and is the same at every look.
+type ClosedStage struct {
+	Mark
+	Region  string // whose worker sums it
+	Step    string // of the round: update, or a step of a secured one
+	Seconds float64
+	Asked   int
+	Dropped int // of the asked: not heard of when the stage closed, at its deadline or later
+	Answers int
+	Refused int       // of the answers
+	Norms   []float64 // of the trained updates that can be read and count
+}
+
 // A Censor counts: the port by which the worker of the control queue looks.
 type Censor interface {
 	Census(ctx context.Context) (Census, error)
+	// ClosedStages returns at most so many stages after a mark, in the order in
+	// which they closed. A stage may appear a little before others that were seen.
+	ClosedStages(ctx context.Context, after Mark, most int) ([]ClosedStage, error)
 }

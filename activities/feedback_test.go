@@ -175,6 +175,12 @@ func TestADriftingRegionBecomesAProposal(t *testing.T) {
 	require.Equal(t, "d1", p.Replay.Flips[0].Example.ID)
 	require.Equal(t, []string{"region eu is closed"}, p.Replay.Flips[0].Example.Reasons)
 	require.EqualValues(t, 2, p.Next.Revision)
+	text, err := f.Blobs.Open(t.Context(), replayed.Plan.Digest)
+	require.NoError(t, err)
+	var plan promotion.Plan
+	require.NoError(t, json.NewDecoder(text).Decode(&plan))
+	require.NoError(t, text.Close())
+	require.Equal(t, at.Add(feedback.Lifetime), plan.ExpiresAt, "what rolls it out knows until when")
 
 	f.Snapshots = newest{latest: routing.Snapshot{Version: 4, Policies: world.Policies}}
 	_, err = f.EvaluateTelemetry(t.Context(), contract.EvaluateInput{FeedbackInput: in, Telemetry: read})

@@ -17,7 +17,8 @@ const someone = 40
 // MintGrant returns the grant of a plan whose approval was used, or that needs
 // none. What it needs is computed again from the plan and the policies in
 // force, and what people said is read where their votes are. Idempotent: an
-// action has one grant. Final: [contract.NoGrant] when it may not run.
+// action has one grant. Final: [contract.NoGrant] when it may not run,
+// [contract.OldPlan] when the proposal that it came from has expired meanwhile.
 func (p *Promotion) MintGrant(ctx context.Context, in contract.MintInput) (promotion.Grant, error) {
 	grant, err := p.mint(ctx, in.CheckInput)
 	return grant, within(err, "action %s", in.Action)

@@ -51,6 +51,7 @@ type Proposal struct {
 	Requester  string
 	Plan       artifact.Descriptor
 	Risk       int
+	Need       int // approvals
 	Predicate  artifact.Digest
 	Bundle     artifact.Digest
 }

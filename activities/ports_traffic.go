@@ -20,4 +20,8 @@ type Traffic interface {
 	// regions are all of them. Both ends are moved down to a multiple of
 	// [TrafficGrain], so windows that meet never count a call twice.
 	TrafficBetween(ctx context.Context, tenant, model string, version int, regions []string, from, to time.Time) ([]routing.Traffic, error)
+	// MirroredBetween returns how the copies of requests ended that a version on
+	// trial was sent in a region and an environment, which answered nobody and are
+	// no traffic. The window is as above.
+	MirroredBetween(ctx context.Context, tenant, model, environment string, version int, region string, from, to time.Time) (routing.Traffic, error)
 }

@@ -41,9 +41,10 @@ type Promotion struct {
 // CheckPlan says whether a plan fits the world, how risky it is and who must
 // agree. Where somebody must, the ballot's request is written, once: a second
 // run, and the check after the vote, return the first one's nonce and times.
-// It changes nothing else. Final: [contract.StalePlan] when what the plan
-// observed has moved, [contract.BadPackage] when its package does not verify
-// now, [contract.BadPlan] when it could never be applied.
+// It changes nothing else. Final: [contract.OldPlan] when the proposal that it
+// came from has expired, [contract.StalePlan] when what the plan observed has
+// moved, [contract.BadPackage] when its package does not verify now,
+// [contract.BadPlan] when it could never be applied.
 func (p *Promotion) CheckPlan(ctx context.Context, in contract.CheckInput) (contract.Checked, error) {
 	checked, err := p.check(ctx, in)
 	return checked, within(err, "action %s", in.Action)
@@ -60,6 +61,9 @@ func (p *Promotion) check(ctx context.Context, in contract.CheckInput) (contract
 	}
 	if plan.Simulated && plan.Environment == promotion.Production {
 		return out, permanent(contract.BadPlan, ErrSimulation)
+	}
+	if err := plan.Fresh(p.Now()); err != nil {
+		return out, permanent(contract.OldPlan, err)
 	}
 	world, err := p.Snapshots.Latest(ctx)
 	if err != nil {
@@ -164,6 +168,9 @@ func (p *Promotion) ask(ctx context.Context, in contract.CheckInput, plan promot
 		return approval.Request{}, err
 	}
 	req, err := approval.NewRequest(asked)
+	if errors.Is(err, approval.ErrOutdated) {
+		return req, permanent(contract.OldPlan, promotion.ErrExpired)
+	}
 	if err != nil {
 		return req, permanent(contract.BadPlan, err)
 	}
@@ -180,8 +187,9 @@ func (p *Promotion) question(ctx context.Context, in contract.CheckInput, plan p
 	// The nonce ties votes to this ballot alone. Only the first one written counts.
 	rules := balloting(world, plan.Regions)
 	ask := approval.Ask{
-		Action: action, Requester: in.Requester, Threshold: threshold(world, plan.Regions), Approvers: approvers, Rules: rules,
+		Action: action, Requester: in.Requester, Threshold: world.Threshold(plan.Regions), Approvers: approvers, Rules: rules,
 		Evidence: exhibits(in, plan, world), Nonce: rand.Text(), OpenedAt: p.Now().UTC(), TTL: p.BallotTTL,
+		NotAfter: plan.ExpiresAt,
 	}
 	if plan.Proposal != "" {
 		ask.Threshold = 0 // what the loop proposes needs somebody in production, however little it risks
@@ -216,23 +224,6 @@ func (p *Promotion) open(ctx context.Context, in contract.CheckInput, req approv
 		return opened, permanent(contract.BadPlan, fmt.Errorf("its ballot is about plan %s: %w", opened.Action.Plan.Short(), ErrPlan))
 	}
 	return opened, nil
-}
-
-// threshold is the strictest of the regions' policies. Without one, everything
-// in production needs somebody.
-func threshold(world routing.Snapshot, regions []string) int {
-	lowest := 101
-	for _, region := range regions {
-		if document, ok := world.Policy(region); ok {
-			lowest = min(lowest, document.Threshold)
-		} else {
-			lowest = 0
-		}
-	}
-	if lowest > 100 {
-		return 0
-	}
-	return lowest
 }
 
 // balloting returns the strictest of the regions' rules of approval.

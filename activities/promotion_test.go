@@ -36,6 +36,16 @@ func TestAPlanIsCheckedBeforeAnybodyIsAsked(t *testing.T) {
 		says   string
 	}{
 		{"that fits", func(*testing.T, *activitytest.World, *promotion.Plan, *contract.CheckInput) {}, "", ""},
+		{"of a proposal that has expired", func(_ *testing.T, _ *activitytest.World, p *promotion.Plan, _ *contract.CheckInput) {
+			p.ExpiresAt = clock().Add(-1)
+		}, contract.OldPlan, "the loop proposes anew"},
+		{"of a proposal that has expired, in a world that has moved", func(t *testing.T, w *activitytest.World, p *promotion.Plan, _ *contract.CheckInput) {
+			serve(t, w, 7)
+			p.ExpiresAt = clock().Add(-1)
+		}, contract.OldPlan, "the loop proposes anew"},
+		{"of a proposal that expires now", func(_ *testing.T, _ *activitytest.World, p *promotion.Plan, _ *contract.CheckInput) {
+			p.ExpiresAt = clock()
+		}, "", ""},
 		{"of another tenant", func(_ *testing.T, _ *activitytest.World, p *promotion.Plan, _ *contract.CheckInput) {
 			p.Tenant = "north"
 		}, contract.BadPlan, "not the one of this action"},
@@ -94,6 +104,7 @@ func TestAPlanIsCheckedBeforeAnybodyIsAsked(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, in.Plan.Digest, got.Request.Action.Plan)
 			require.Equal(t, plan.Risk.Score, got.Risk)
+			require.True(t, plan.ExpiresAt.Equal(got.Request.NotAfter), "its ballot ends with it")
 			require.Positive(t, got.Request.Need)
 			require.Equal(t, got.Request.Nonce, w.Ballots["promotion-1"].Request.Nonce)
 			require.GreaterOrEqual(t, len(got.Request.Nonce), 26, "128 bits or more")

@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/feedback"
 	"github.com/atom-fabric/fabric/domain/policy"
@@ -74,7 +75,7 @@ func (f *Feedback) replay(ctx context.Context, in contract.ReplayInput) (contrac
 	}
 	plan, err := promotion.NewPlan(promotion.Desire{
 		Kind: promotion.KindPolicy, Tenant: in.Tenant, Environment: in.Environment, Regions: first(proposal.Target, regions),
-		Policy: &next, Guard: &guard, Proposal: out.Draft.Proposal.Digest,
+		Policy: &next, Guard: &guard, Proposal: out.Draft.Proposal.Digest, ExpiresAt: proposal.ExpiresAt,
 	}, promotion.World{
 		Observed: promotion.Observe(promotion.KindPolicy, in.Tenant, "", in.Environment, regions, world), Regions: regions, Policy: now,
 	})
@@ -86,6 +87,8 @@ func (f *Feedback) replay(ctx context.Context, in contract.ReplayInput) (contrac
 		return out, err
 	}
 	out.Action, out.Risk, out.Alone = "policy-"+out.Draft.Proposal.Digest.Hex()[:32], plan.Risk.Score, proposal.Alone()
+	// As its ballot will ask: somebody in production, however little it risks.
+	out.Need = len(approval.Required(plan.Action(out.Action, out.Plan.Digest), 0))
 	out.Decisions, out.Opened, out.Closed = impact.Decisions, impact.Opened, impact.Closed
 	out.Words = fmt.Sprintf("%s; of %d decisions %d would open and %d would close", proposal.Summary, impact.Decisions, impact.Opened, impact.Closed)
 	return out, nil
@@ -125,7 +128,7 @@ func (f *Feedback) ProposePolicy(ctx context.Context, in contract.ProposeInput) 
 	}
 	err := f.Proposals.Propose(ctx, Proposal{
 		Proposal: proposal, Tenant: in.Tenant, TraceID: in.TraceID, Action: r.Action, Evaluation: in.Evaluation, Requester: in.Requester,
-		Plan: r.Plan, Risk: r.Risk, Predicate: r.Draft.Proposal.Digest, Bundle: in.Bundle.Digest,
+		Plan: r.Plan, Risk: r.Risk, Need: r.Need, Predicate: r.Draft.Proposal.Digest, Bundle: in.Bundle.Digest,
 	})
 	if errors.Is(err, ErrConflictingProposal) {
 		return contract.Proposed{Action: r.Action, Refused: err.Error()}, nil

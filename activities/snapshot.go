@@ -113,7 +113,7 @@ func (s *Snapshot) change(ctx context.Context, in contract.PublishInput, latest 
 	switch in.Phase {
 	case contract.PhaseBack:
 		return s.back(ctx, in, latest)
-	case contract.PhaseCanary, contract.PhaseGive:
+	case contract.PhaseShadow, contract.PhaseCanary, contract.PhaseGive:
 		return s.climb(in, latest)
 	}
 	if err := plan.Holds(latest); err != nil {
@@ -179,7 +179,9 @@ func (s *Snapshot) change(ctx context.Context, in contract.PublishInput, latest 
 	return next, nil
 }
 
-// climb gives a canary its next share in one region, or the region to it.
+// climb gives a canary its next share in one region, or copies of what is asked
+// there, or the region to it. After its shadow it begins in the first region
+// again: it is moved.
 func (s *Snapshot) climb(in contract.PublishInput, latest routing.Snapshot) (routing.Snapshot, error) {
 	plan, at := in.Plan, s.Now()
 	if err := plan.Climbs(latest); err != nil {
@@ -187,6 +189,13 @@ func (s *Snapshot) climb(in contract.PublishInput, latest routing.Snapshot) (rou
 	}
 	lineage := plan.Canary.Lineage
 	running, there := latest.Canary(lineage)
+	wanted := routing.Canary{
+		Lineage: lineage, Tenant: plan.Tenant, Model: plan.ModelID, Environment: plan.Environment,
+		Version: plan.Version.Number, Share: in.ShareBP, Regions: in.Regions, Simulated: plan.Simulated,
+	}
+	if in.Phase == contract.PhaseShadow {
+		wanted.Share, wanted.Mirror = 0, in.ShareBP
+	}
 	var next routing.Snapshot
 	var err error
 	switch {
@@ -194,13 +203,12 @@ func (s *Snapshot) climb(in contract.PublishInput, latest routing.Snapshot) (rou
 		next, err = latest.Promote(lineage, in.Regions, at)
 	case in.Phase == contract.PhaseGive: // the ladder has one step
 		next, err = latest.Switch(s.route(in, latest), at)
-	case there && slices.Equal(running.Regions, in.Regions):
+	case there && in.Phase == contract.PhaseCanary && slices.Equal(running.Regions, in.Regions):
 		next, err = latest.Shift(lineage, in.ShareBP, at)
+	case there:
+		next, err = latest.Move(wanted, at)
 	default:
-		next, err = latest.Split(routing.Canary{
-			Lineage: lineage, Tenant: plan.Tenant, Model: plan.ModelID, Environment: plan.Environment,
-			Version: plan.Version.Number, Share: in.ShareBP, Regions: in.Regions, Simulated: plan.Simulated,
-		}, at)
+		next, err = latest.Split(wanted, at)
 	}
 	if err != nil {
 		return latest, permanent(contract.BadPlan, err)

@@ -25,6 +25,7 @@ type Tuning struct {
 	Actions   Actions
 	Snapshots Snapshots
 	Grants    Grants
+	Studies   Studies
 	Engine    tuning.Suggester // that chooses the trials of every study
 }
 
@@ -69,6 +70,7 @@ func (t *Tuning) ComputeScorecard(ctx context.Context, in contract.TuneInput) (c
 		Card:    card,
 		Score:   report.Card.Score,
 		Status:  string(report.Card.Status),
+		Study:   in.Study,
 	}, nil
 }
 
@@ -85,9 +87,9 @@ func (t *Tuning) suggest(ctx context.Context, in contract.Scorecard) (contract.S
 	if err := decode(ctx, t.Blobs, in.Card.Digest, contract.BadPlan, &report); err != nil {
 		return contract.Suggestion{}, err
 	}
-	proposal, reason, ok, err := tuning.Propose(report.judged(), t.Engine)
+	proposal, reason, ok, err := t.propose(ctx, in, report)
 	if err != nil {
-		return contract.Suggestion{}, permanent(contract.BadPlan, err) // a function of the report: it would fail again
+		return contract.Suggestion{}, err
 	}
 	if !ok {
 		return contract.Suggestion{Reason: reason}, nil
@@ -121,6 +123,31 @@ func (t *Tuning) suggest(ctx context.Context, in contract.Scorecard) (contract.S
 		return contract.Suggestion{}, err
 	}
 	return contract.Suggestion{Plan: kept, Reason: reason}, nil
+}
+
+// propose returns what the best trial of a study changes, or what one suggestion
+// over the finished runs of the model does.
+func (t *Tuning) propose(ctx context.Context, in contract.Scorecard, report Report) (promotion.Tuning, string, bool, error) {
+	if in.Study == "" {
+		proposal, reason, ok, err := tuning.Propose(report.judged(), t.Engine)
+		if err != nil {
+			err = permanent(contract.BadPlan, err) // a function of the report: it would fail again
+		}
+		return proposal, reason, ok, err
+	}
+	study, err := t.Studies.Study(ctx, in.Tenant, in.Study)
+	if err != nil {
+		return promotion.Tuning{}, "", false, settled(err)
+	}
+	best, found := study.best()
+	if !found {
+		return promotion.Tuning{}, fmt.Sprintf("study %s has no trial that succeeded and keeps its constraints", in.Study), false, nil
+	}
+	changes := study.Spec.Changes(study.Base.Params, best.Point)
+	if changes == nil {
+		return promotion.Tuning{}, fmt.Sprintf("trial %d of study %s is best, which is what the study began with", best.Number, in.Study), false, nil
+	}
+	return *changes, fmt.Sprintf("trial %d of study %s, the best of %d", best.Number, in.Study, len(study.Jobs)), true, nil
 }
 
 // ApplySuggestion records the suggestion as applied, and with it the model's

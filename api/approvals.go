@@ -15,6 +15,7 @@ import (
 	"github.com/atom-fabric/fabric/contract"
 	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/promotion"
 )
 
 // Inbox is what approvers look at and vote in: part of I.1.5. It carries votes
@@ -166,6 +167,14 @@ func (s *Inbox) bundle(c *gin.Context, k call) error {
 	return notFound
 }
 
+// over says why a ballot takes no vote, as far as its row knows.
+func over(b approval.Ballot, now time.Time) string {
+	if b.Aged() || b.Outcome == approval.Pending && b.Request.Outdated(now) {
+		return promotion.ErrExpired.Error()
+	}
+	return "the ballot is over"
+}
+
 // vote carries a vote to its ballot. The workflow knows the vote by what was
 // signed, so sending it twice is sending it once, whatever the key says.
 func (s *Inbox) vote(c *gin.Context, k call) error {
@@ -186,8 +195,8 @@ func (s *Inbox) vote(c *gin.Context, k call) error {
 		// The row is written before its workflow listens, and after it has ended.
 		return &Problem{Kind: notReady, Detail: "the ballot is being opened, or has just ended", RetryAfter: 1, Err: err}
 	}
-	if errors.Is(err, ErrNotFound) {
-		return closed.because("the ballot is over")
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrClosed) {
+		return closed.because(over(row, s.b.now()))
 	}
 	if err != nil {
 		return err

@@ -37,26 +37,37 @@ func (s *Ledger) leaves(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
-	limit := intQuery(c, "limit", defaultLimit)
+	before, err := int64Query(c, "before")
+	if err != nil {
+		return err
+	}
+	limit, own, match := intQuery(c, "limit", defaultLimit), c.Query("own") == "true", c.Query("match")
+	if before > 0 && (!own || match != "") {
+		return invalidRequest.at("query:before", "goes with own, and not with match")
+	}
 	var found []AuditEntry
-	if match := c.Query("match"); match != "" {
+	var next int64
+	switch {
+	case match != "":
 		found, err = s.log.Search(c.Request.Context(), k.Tenant, match, from, limit)
-	} else {
+	case own:
+		found, next, err = s.log.Own(c.Request.Context(), k.Tenant, from, before, limit)
+	default:
 		found, err = s.log.Leaves(c.Request.Context(), from, limit)
 	}
 	if err != nil {
 		return err
 	}
-	out := v1.LeafPage{Items: make([]v1.Leaf, 0, len(found)), Simulated: k.Simulated}
+	if (match != "" || !own) && len(found) == limit {
+		next = found[limit-1].Index + 1
+	}
+	out := v1.LeafPage{Items: make([]v1.Leaf, 0, len(found)), Next: next, Simulated: k.Simulated}
 	for _, entry := range found {
 		leaf := v1.Leaf{Index: entry.Index, Hash: string(entry.Hash)}
 		if entry.Tenant == k.Tenant {
 			leaf.Leaf = entry.Leaf
 		}
 		out.Items = append(out.Items, leaf)
-	}
-	if len(found) == limit {
-		out.Next = found[len(found)-1].Index + 1
 	}
 	return s.b.send(c, http.StatusOK, out)
 }

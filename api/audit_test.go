@@ -33,6 +33,45 @@ func TestConsistencyIsAskedBySizes(t *testing.T) {
 	}
 }
 
+// A tenant's own leaves are listed without others', upwards or the newest first.
+func TestOwnLeavesAreListedFromTheNewest(t *testing.T) {
+	s := serve(t)
+	logOf(s, 6)
+	for _, i := range []int{1, 2} {
+		s.fabric.Entries[i].Tenant = "t1"
+	}
+	ask := func(query string) (indexes []int64, next int64) {
+		page := into[v1.LeafPage](s.do("GET", "/audit/leaves?"+query, nil, s.as("t1", "auditor")).is(200))
+		for _, l := range page.Items {
+			indexes = append(indexes, l.Index)
+			require.Equal(t, l.Index == 1 || l.Index == 2, len(l.Leaf) > 0, "%s: %d", query, l.Index)
+		}
+		return indexes, page.Next
+	}
+	for query, want := range map[string]struct {
+		indexes []int64
+		next    int64
+	}{
+		"limit=2":           {[]int64{0, 1}, 2},
+		"own=false&limit=2": {[]int64{0, 1}, 2},
+		"own=true":          {[]int64{1, 2}, 0},
+		"own=true&limit=1":  {[]int64{1}, 2},
+		"own=true&from=2":   {[]int64{2}, 0},
+		"own=true&before=6": {[]int64{2, 1}, 0},
+		"own=true&before=9007199254740991&limit=1": {[]int64{2}, 2},
+		"own=true&before=2":                        {[]int64{1}, 0},
+		"own=true&from=2&before=3":                 {[]int64{2}, 0},
+		"own=true&before=1":                        {nil, 0},
+	} {
+		indexes, next := ask(query)
+		require.Equal(t, want.indexes, indexes, query)
+		require.Equal(t, want.next, next, query)
+	}
+	for _, bad := range []string{"before=3", "own=false&before=3", "own=true&before=0", "own=true&before=3&match=x", "own=yes"} {
+		s.do("GET", "/audit/leaves?"+bad, nil, s.as("t1", "auditor")).is(400, "invalid_request")
+	}
+}
+
 // The checkpoint is the signed note alone to whoever asks for text; a log that
 // nobody signs has none.
 func TestAnUnsignedLogHasNoNote(t *testing.T) {

@@ -96,15 +96,15 @@ func parsePiece(text string) (piece, error) {
 }
 
 // uploadable refuses a run whose sites could never send what they have trained.
-func (b *Border) uploadable(p round.Params) error {
+func uploadable(p round.Params, most int64) error {
 	size := p.Model.SizeBytes() + maxHead
 	if p.Secure.Ring == 64 && p.Secure.Mode != round.SecureOff {
 		size *= 2
 	}
-	if size <= b.opts.MaxUpload {
+	if size <= most {
 		return nil
 	}
-	return badParams.at("/params/model", fmt.Sprintf("a site would send %d bytes, and an upload is at most %d (FABRIC_MAX_UPLOAD_BYTES)", size, b.opts.MaxUpload))
+	return badParams.at("/params/model", fmt.Sprintf("a site would send %d bytes, and an upload is at most %d (FABRIC_MAX_UPLOAD_BYTES)", size, most))
 }
 
 // maxHead is more than an update has beside its values: the header of a file, or

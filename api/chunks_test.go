@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,8 +41,10 @@ func chunks(t testing.TB, limits blob.Limits, maxUpload int64) *chunked {
 		o.MaxUpload = maxUpload
 		p.Blobs, p.Uploads = dir, uploads
 	})
+	manifest, err := dir.Put(t.Context(), artifact.MediaTypeManifest, strings.NewReader(`{"kind":"train"}`))
+	require.NoError(t, err)
 	for _, site := range []string{"h1/s1", "h1/s2"} {
-		s.fabric.WorkItems[site] = []api.Work{{Stage: contract.StageRef{
+		s.fabric.WorkItems[site] = []api.Work{{Manifest: manifest, Stage: contract.StageRef{
 			Subject: contract.Subject{Tenant: "lab", ModelID: "m"}, Run: "run-1", Number: 1, Kind: round.Train, Region: "eu",
 		}}}
 	}

@@ -89,6 +89,6 @@ func (s *Decided) get(c *gin.Context, k call) error {
 		DecisionID: d.ID, At: d.At.UTC(), Tenant: d.Caller, Owner: d.Owner, Model: d.Model, Environment: d.Environment, Version: d.Version,
 		Manifest: string(d.Manifest), Region: d.Region, Endpoint: d.Endpoint, Lineage: d.Lineage, Canary: d.Canary, Output: string(d.Output), Snapshot: d.Snapshot, Policy: d.Policy,
 		TraceID: d.TraceID, Status: d.Status, Problem: d.Problem, LatencyMicros: d.LatencyMicros, UpstreamMicros: d.UpstreamMicros,
-		KeyID: d.KeyID, Header: d.Header, Simulated: d.Simulated, Router: d.Router, Seq: d.Sequence,
+		KeyID: d.KeyID, Header: d.Header, Simulated: d.Simulated, Mirrored: d.Mirrored, Router: d.Router, Seq: d.Sequence,
 	})
 }

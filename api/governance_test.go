@@ -231,6 +231,53 @@ func TestAVoteIsCarriedToItsBallot(t *testing.T) {
 	require.Len(t, s.fabric.Votes, 1)
 }
 
+// A proposal that has expired is decided on by nobody: it says so where it is
+// shown, where a vote is cast and where its plan is applied, and what to do.
+func TestAProposalExpires(t *testing.T) {
+	s := governed(t)
+	anew := "the loop proposes anew"
+	blob := s.fabric.Keep("x", []byte(`{}`)).Digest
+	for id, left := range map[string]time.Duration{"policy-1": -time.Minute, "policy-2": time.Hour, "policy-3": -time.Minute} {
+		ballot(s, id, time.Now().Add(-time.Hour), approval.Pending)
+		b := s.fabric.BallotRows[id]
+		b.Request.NotAfter, b.Request.TTLSeconds = time.Now().Add(left), 7200
+		kept := api.KeptProposal{Action: id, Template: "min_cohort", Direction: "tighten", Predicate: blob, Bundle: blob, ProposedAt: b.Request.OpenedAt,
+			ExpiresAt: b.Request.NotAfter, State: "started", Ballot: string(approval.Pending)}
+		if id == "policy-3" { // approved in time, and on its way
+			b.Outcome, b.BegunAt, kept.Ballot = approval.Approved, b.Request.OpenedAt, string(approval.Approved)
+		}
+		s.fabric.BallotRows[id], s.fabric.ActionRows[id] = b, api.Action{ID: id, Kind: "policy", Tenant: "t1", State: "started"}
+		s.fabric.Proposed = append(s.fabric.Proposed, kept)
+	}
+	states := map[string]string{"policy-1": "expired", "policy-2": "started", "policy-3": "started"}
+	for _, p := range into[v1.ProposalPage](s.do("GET", "/policies/proposals", nil, s.as("t1", "auditor")).is(200)).Items {
+		require.Equal(t, states[p.ID], p.State, p.ID)
+	}
+	one := into[v1.Proposal](s.do("GET", "/policies/proposals/policy-1", nil, s.as("t1", "auditor")).is(200))
+	require.Equal(t, "expired", one.State)
+	require.Equal(t, "expired", one.Approval)
+	require.Contains(t, one.Cause, anew)
+	require.Equal(t, one.ExpiresAt, into[v1.Ballot](s.do("GET", "/approvals/policy-1", nil, s.as("t1", "approver")).is(200)).ExpiresAt, "its ballot takes votes no longer")
+
+	key, _ := newKey(t)
+	body := map[string]any{"bundle": signedVote(t, key)}
+	b := s.fabric.BallotRows["policy-1"]
+	b.Outcome = approval.Expired // its workflow is over
+	s.fabric.BallotRows["policy-1"] = b
+	a := s.do("POST", "/approvals/policy-1/votes", body, s.as("t1", "approver")).is(409, "closed")
+	require.Contains(t, string(a.body), anew)
+
+	plan := promotion.Plan{Kind: promotion.KindPolicy, Tenant: "t1", Environment: promotion.Production, ExpiresAt: time.Now().Add(-time.Minute).UTC()}
+	text, err := artifact.Canonical(plan)
+	require.NoError(t, err)
+	s.fabric.ActionRows["policy-4"] = api.Action{ID: "policy-4", Kind: "policy", Tenant: "t1", State: "planned", Plan: s.fabric.Keep("x", text)}
+	document := map[string]any{"revision": 2, "threshold": 1, "rules": []any{map[string]any{"name": "all", "tenant": "*", "model": "*", "regions": []string{"*"}, "kinds": []string{"neural"}}},
+		"weights": map[string]int{"latency": 1, "cost": 1, "fabric": 1, "locality": 1}}
+	a = s.do("POST", "/policies/proposals", map[string]any{"document": document, "apply": true, "plan_digest": string(artifact.DigestOf(text))}, s.as("t1", "operator")).is(409, "plan_stale")
+	require.Contains(t, string(a.body), anew)
+	require.Empty(t, s.fabric.Starts)
+}
+
 // Whatever leads to a ballot, a GET decides nothing, and changes nothing.
 func TestAGetNeverApproves(t *testing.T) {
 	s := governed(t)

@@ -15,11 +15,11 @@ import (
 // state of the strategy goes with them only to the same strategy: what one
 // calls momentum is noise to another. A clipping norm that adapts goes on where
 // it was.
-func (s *Training) originate(ctx context.Context, caller Caller, from v1.RunOrigin, in *contract.RunInput) error {
+func originate(ctx context.Context, runs Runs, caller Caller, from v1.RunOrigin, in *contract.RunInput) error {
 	if from == (v1.RunOrigin{}) {
 		return nil
 	}
-	point, err := s.runs.Checkpoint(ctx, caller, from.Run, from.Round)
+	point, err := runs.Checkpoint(ctx, caller, from.Run, from.Round)
 	if errors.Is(err, ErrNotFound) || err == nil && point.ModelID != in.ModelID {
 		return badParams.at("/from", fmt.Sprintf("round %d of a run %s of model %s has left no weights", from.Round, from.Run, in.ModelID))
 	}

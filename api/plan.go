@@ -57,17 +57,6 @@ func inForce(s routing.Snapshot, regions []string) policy.Document {
 	return newest
 }
 
-// threshold is the strictest of the regions' policies; a region without one
-// wants approvers for everything.
-func threshold(s routing.Snapshot, regions []string) int {
-	lowest := 100
-	for _, region := range regions {
-		d, _ := s.Policy(region)
-		lowest = min(lowest, d.Threshold)
-	}
-	return lowest
-}
-
 // save stores the plan under its digest and answers with it. Nothing else has
 // changed then: dry-run is the default.
 func (p planner) save(ctx context.Context, k call, id string, plan promotion.Plan, s routing.Snapshot, how string) (Answer, error) {
@@ -79,7 +68,7 @@ func (p planner) save(ctx context.Context, k call, id string, plan promotion.Pla
 	if err != nil {
 		return Answer{}, err
 	}
-	seats := approval.Required(plan.Action(id, blob.Digest), threshold(s, plan.Regions))
+	seats := approval.Required(plan.Action(id, blob.Digest), s.Threshold(plan.Regions))
 	action := Action{
 		ID: id, Kind: plan.Kind, Tenant: k.Tenant, ModelID: plan.ModelID, Environment: plan.Environment,
 		Requester: k.Subject, Plan: blob, Risk: plan.Risk.Score, Need: len(seats), State: "planned",
@@ -125,6 +114,9 @@ func (p planner) planned(ctx context.Context, k call, kind, digest string) (Acti
 	if k.Simulated && plan.Environment == promotion.Production {
 		return action, plan, simulationRefused.because(promotion.ErrSimulated.Error())
 	}
+	if err := plan.Fresh(p.b.now()); err != nil {
+		return action, plan, planStale.because(err.Error())
+	}
 	s, _, err := p.world(ctx)
 	if err != nil {
 		return action, plan, err
@@ -153,7 +145,7 @@ func (p planner) approvable(ctx context.Context, k call, action Action, plan pro
 	}
 	gated := plan.Action(action.ID, action.Plan.Digest)
 	req, err := approval.NewRequest(approval.Ask{
-		Action: gated, Requester: k.Subject, Threshold: threshold(s, plan.Regions), Approvers: approvers, OpenedAt: p.b.now(), TTL: approval.MaxTTL,
+		Action: gated, Requester: k.Subject, Threshold: s.Threshold(plan.Regions), Approvers: approvers, OpenedAt: p.b.now(), TTL: approval.MaxTTL,
 	})
 	if errors.Is(err, approval.ErrNoApprovers) {
 		return noApprovers.because(fmt.Sprintf(
@@ -221,7 +213,7 @@ func planProblem(err error) error {
 		return badPlan.at("/regions", promotion.ErrRegions.Error())
 	}
 	for _, why := range []error{promotion.ErrNoChange, promotion.ErrRevision, promotion.ErrEnvironment, promotion.ErrKind, promotion.ErrPoint,
-		promotion.ErrBaseline, promotion.ErrWayBack, canary.ErrShares, canary.ErrTimes, canary.ErrSamples, canary.ErrAlpha, canary.ErrGuardrail, canary.ErrSteps} {
+		promotion.ErrBaseline, promotion.ErrWayBack, canary.ErrShares, canary.ErrTimes, canary.ErrSamples, canary.ErrAlpha, canary.ErrGuardrail, canary.ErrSteps, canary.ErrShadow} {
 		if errors.Is(err, why) {
 			return badPlan.because(why.Error())
 		}

@@ -181,7 +181,8 @@ type Run struct {
 	EndedAt   *time.Time
 	Simulated bool
 	TraceID   string
-	Paused    bool // it holds, or will before its next round
+	Paused    bool   // it holds, or will before its next round
+	Study     string // that it is a trial of; empty for none
 }
 
 // A Checkpoint is what a run can start from: weights after a round, and the
@@ -242,6 +243,9 @@ type Sites interface {
 	// that a withdrawal has taken from the site is not among them. It notes that
 	// the site was seen.
 	Work(ctx context.Context, tenant, id string, wait time.Duration) ([]Work, error)
+	// Runs returns the runs that have not ended and have asked the site in some
+	// round, by tenant and id.
+	Runs(ctx context.Context, tenant, id string) ([]OpenRun, error)
 	// Floors returns what the withdrawals of a tenant have ended, and its epoch.
 	Floors(ctx context.Context, tenant string) ([]consent.Floor, int64, error)
 	// Stage returns an open stage of the site, answered or not; an empty stage
@@ -258,6 +262,9 @@ type Sites interface {
 	// submission.rejected, "round/<run>/<n>", digest of the statement.
 	Submit(ctx context.Context, caller Caller, s Submission) error
 }
+
+// An OpenRun names a run that has not ended.
+type OpenRun struct{ Tenant, Run string }
 
 // Work is one open stage that a site is in.
 type Work struct {
@@ -283,7 +290,8 @@ type Submission struct {
 	Bundle    artifact.Descriptor // blob of the site's signed statement
 	Statement artifact.Digest     // digest of the bundle's payload
 	Reason    string
-	From      int // train round whose weights a late update started from; 0 is this one
+	Norm      float64 // of an update that the control plane can read; 0 where it cannot
+	From      int     // train round whose weights a late update started from; 0 is this one
 }
 
 // Blobs keeps content by digest (the same as the activities' port).
@@ -361,4 +369,6 @@ type Ports struct {
 	Verdicts    Verdicts
 	Replayer    Replayer
 	Proposals   Proposals
+	Studies     Studies
+	Statistics  Statistics
 }

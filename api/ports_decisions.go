@@ -43,7 +43,8 @@ type DecisionSpool struct {
 }
 
 // A Decision is what a router decided and how it ended, by the names of its own
-// record.
+// record. A mirrored one is of a copy that a version on trial was sent: nobody
+// was answered with what came of it.
 type Decision struct {
 	Sequence       int64           `json:"seq"`
 	ID             string          `json:"decision_id"`
@@ -69,5 +70,6 @@ type Decision struct {
 	KeyID          string          `json:"key_id,omitempty"`
 	Header         string          `json:"header,omitempty"`
 	Simulated      bool            `json:"simulated,omitempty"`
+	Mirrored       bool            `json:"mirrored,omitempty"`
 	Router         string          `json:"-"`
 }

@@ -210,6 +210,9 @@ type Workflows interface {
 	// PauseRun asks a run to begin no further round, or to go on. ErrNotFound
 	// as for StopRun.
 	PauseRun(ctx context.Context, run string, pause contract.PauseRequest) error
+	// StopStudy asks a study to begin no further trial, and its runs to end after
+	// their open rounds. ErrNotFound as for StopRun.
+	StopStudy(ctx context.Context, study string, stop contract.StopRequest) error
 	// SteerRollout tells the rollout of a promotion what a person asks, and
 	// returns where it is then; the same id twice is the same request. ErrNotFound
 	// when it has not begun or is over, ErrClosed when it turns the request away.
@@ -234,6 +237,11 @@ type AuditLog interface {
 	// Search returns at most limit leaves of a tenant from index on whose kind,
 	// subject, actor, digest or trace holds the text, whatever its case.
 	Search(ctx context.Context, tenant, text string, from int64, limit int) ([]AuditEntry, error)
+	// Own returns at most limit leaves of a tenant from index on, or, with
+	// before above 0, the newest first of those from index on and below it. It
+	// looks through so many leaves at the most that it may return fewer; next is
+	// where to go on, 0 at the end.
+	Own(ctx context.Context, tenant string, from, before int64, limit int) (found []AuditEntry, next int64, err error)
 	// Checkpoint returns the newest checkpoint.
 	Checkpoint(ctx context.Context) (AuditCheckpoint, error)
 	// Proof returns the inclusion proof of a leaf in the tree of size leaves.

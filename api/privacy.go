@@ -118,7 +118,7 @@ func finite(epsilon float64) float64 { return min(epsilon, math.MaxFloat32) }
 // looks at the first of them, with the sites that are enrolled now; each round
 // is charged for itself when it begins, and refused then if others were
 // faster.
-func (s *Training) affordable(ctx context.Context, run Run, sites []site.Site) error {
+func (s *Admission) affordable(ctx context.Context, run Run, sites []site.Site) error {
 	m := round.Manifest{Run: run.ID, Number: 1, Kind: round.Train, Tenant: run.Tenant, ModelID: run.ModelID, Params: run.Params}
 	for _, tenant := range run.Tenants {
 		for _, feature := range run.Params.Features {

@@ -54,6 +54,9 @@ func (s *Promotions) promote(c *gin.Context, k call) error {
 // environment before is a way back.
 func (s *Promotions) plan(c *gin.Context, k call, in v1.PromotionRequest, how string) error {
 	ctx, model := c.Request.Context(), c.Param("id")
+	if err := refusedShadow(in.Canary); err != nil {
+		return err
+	}
 	version, err := s.models.ModelVersion(ctx, k.Caller, model, in.Version)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/contract"
+	"github.com/atom-fabric/fabric/domain/approval"
 	"github.com/atom-fabric/fabric/domain/feedback"
 	"github.com/atom-fabric/fabric/domain/policy"
 	"github.com/atom-fabric/fabric/domain/promotion"
@@ -56,7 +57,18 @@ func (s *Loop) list(c *gin.Context, k call) error {
 		return err
 	}
 	found, next := paged(p, found, func(o KeptProposal) string { return o.ProposedAt.UTC().Format(time.RFC3339Nano) + "|" + o.Action })
-	return s.b.send(c, http.StatusOK, v1.ProposalPage{Items: views(found, k.proposalView), Next: next, Simulated: k.Simulated})
+	now := s.b.now()
+	return s.b.send(c, http.StatusOK, v1.ProposalPage{Items: views(found, func(o KeptProposal) v1.Proposal { return k.proposalView(o.at(now)) }), Next: next, Simulated: k.Simulated})
+}
+
+// at returns the proposal as it stands: one that nobody decided on in time is
+// expired, also before its ballot's timer has said so. What was approved in time
+// goes on.
+func (p KeptProposal) at(now time.Time) KeptProposal {
+	if p.EndedAt == nil && p.Ballot == string(approval.Pending) && now.After(p.ExpiresAt) {
+		p.State, p.Cause, p.Ballot = contract.Expired, promotion.ErrExpired.Error(), string(approval.Expired)
+	}
+	return p
 }
 
 func (k call) proposalView(p KeptProposal) v1.Proposal {
@@ -75,7 +87,7 @@ func (s *Loop) get(c *gin.Context, k call) error {
 	if err != nil {
 		return err
 	}
-	view := k.proposalView(p)
+	view := k.proposalView(p.at(s.b.now()))
 	text, err := read(ctx, s.blobs, p.Predicate, maxDocument)
 	if err != nil {
 		return err

@@ -53,6 +53,12 @@ func design(in v1.PromotionRequest, model string, observed promotion.Observed, w
 	if asked.PlannedAnswers > 0 {
 		out.Planned = int64(asked.PlannedAnswers)
 	}
+	if asked.ShadowBp > 0 {
+		out.Shadow = &canary.Shadow{ShareBP: asked.ShadowBp, Required: out.Required}
+		if asked.ShadowAnswers > 0 {
+			out.Shadow.Required = int64(asked.ShadowAnswers)
+		}
+	}
 	if asked.AlphaBp > 0 {
 		out.AlphaBP = int64(asked.AlphaBp)
 	}
@@ -68,9 +74,20 @@ func design(in v1.PromotionRequest, model string, observed promotion.Observed, w
 	return &out, false
 }
 
+// refusedShadow returns what is wrong with a request for a shadow, or nil.
+func refusedShadow(a v1.CanaryRequest) error {
+	switch {
+	case a.None && a.ShadowBp > 0:
+		return invalidRequest.at("/canary/shadow_bp", "is the first step of a canary, and none was asked for")
+	case a.ShadowAnswers > 0 && a.ShadowBp == 0:
+		return invalidRequest.at("/canary/shadow_answers", "says how long a shadow is; shadow_bp says of how many requests")
+	}
+	return nil
+}
+
 // wanted says whether a canary was asked for, of whatever design.
 func wanted(a v1.CanaryRequest) bool {
-	return a.Usual || len(a.SharesBp) > 0 || a.BakeSeconds+a.LookSeconds+a.DeadlineSeconds+a.Answers+a.PlannedAnswers+a.AlphaBp+a.ErrorMarginBp+a.LatencyMarginBp > 0
+	return a.Usual || len(a.SharesBp) > 0 || a.BakeSeconds+a.LookSeconds+a.DeadlineSeconds+a.Answers+a.PlannedAnswers+a.AlphaBp+a.ErrorMarginBp+a.LatencyMarginBp+a.ShadowBp > 0
 }
 
 // rollout answers with where a promotion's rollout is, and what it saw.
@@ -114,7 +131,7 @@ func (s *Promotions) rollout(c *gin.Context, k call) error {
 }
 
 func stepView(s canary.Step) v1.RolloutStep {
-	return v1.RolloutStep{Number: s.Number, Region: s.Region, ShareBp: s.ShareBP}
+	return v1.RolloutStep{Number: s.Number, Region: s.Region, ShareBp: s.ShareBP, MirrorBp: s.MirrorBP}
 }
 
 func factView(f canary.Fact) v1.RolloutFact {
@@ -208,7 +225,7 @@ func (s *Promotions) history(c *gin.Context, k call) error {
 		}
 	}
 	for _, r := range ran.Snapshot.Canaries {
-		if r.Tenant != k.Tenant || r.Model != model {
+		if r.Tenant != k.Tenant || r.Model != model || r.Mirror > 0 { // it answers nobody
 			continue
 		}
 		for _, region := range r.Regions {

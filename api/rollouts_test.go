@@ -70,6 +70,31 @@ func TestAPromotionToProductionHasACanary(t *testing.T) {
 	s.do("POST", "/models/m/promotions", map[string]any{"version": 2, "environment": "staging", "canary": map[string]any{"usual": true}}, s.as("t1", "operator")).is(422, "bad_plan") // nothing to compare with
 }
 
+// A shadow is asked for, in any rollout, and is the first step of a plan.
+func TestAShadowIsAskedFor(t *testing.T) {
+	s := championed(t)
+	ask := func(c map[string]any) answer {
+		return s.do("POST", "/models/m/promotions", map[string]any{"version": 2, "environment": "production", "canary": c}, s.as("t1", "operator"))
+	}
+	plan := func(c map[string]any) promotion.Plan {
+		var p promotion.Plan
+		require.NoError(t, json.Unmarshal(into[v1.Planned](ask(c).is(200)).Plan, &p))
+		return p
+	}
+	require.Nil(t, plan(map[string]any{"usual": true}).Canary.Shadow, "unless it is asked for")
+	p := plan(map[string]any{"shadow_bp": 1000})
+	require.Equal(t, canary.Shadow{ShareBP: 1000, Required: 500}, *p.Canary.Shadow)
+	require.Equal(t, canary.Default("").SharesBP, p.Canary.SharesBP, "the rest is as usual")
+	require.Contains(t, p.Diff[1].What, "shadow")
+	require.Contains(t, p.Diff[1].To, "a copy of 10 % of the requests, answers discarded; 500 copies")
+	require.Equal(t, canary.Shadow{ShareBP: 50, Required: 30}, *plan(map[string]any{"shadow_bp": 50, "shadow_answers": 30}).Canary.Shadow)
+	ask(map[string]any{"shadow_bp": 1000, "none": true}).is(400, "invalid_request")
+	ask(map[string]any{"shadow_answers": 100}).is(400, "invalid_request")
+	ask(map[string]any{"shadow_bp": 1000, "shadow_answers": 5000}).is(422, "bad_plan")
+	ask(map[string]any{"shadow_bp": 0}).is(400)
+	ask(map[string]any{"shadow_bp": 10001}).is(400)
+}
+
 func TestADryRunStartsNothing(t *testing.T) {
 	s := championed(t)
 	body := map[string]any{"version": 2, "environment": "production"}
@@ -140,6 +165,11 @@ func TestWhatWasInProductionAtATime(t *testing.T) {
 		Request: approval.Request{Action: approval.Action{ID: "promote-1", Tenant: "t1"}}, Outcome: approval.Approved,
 		Votes: []approval.Vote{{Approver: "bob", Role: "owner", Approve: true, Statement: artifact.DigestOf([]byte("bob's")), At: at}},
 	}
+	shadowed := first
+	shadowed.Canaries = []routing.Canary{{Lineage: "r", Tenant: "t1", Model: "m", Environment: "production", Version: 2, Mirror: 1000, Regions: []string{"eu"}}}
+	s.fabric.Ran.Snapshot = shadowed
+	require.Len(t, into[v1.ModelHistory](s.do("GET", "/models/m/history?at=2026-11-23T09:00:00Z", nil, s.as("t1", "auditor")).is(200)).Serving, 3, "a version in its shadow answers nobody")
+	s.fabric.Ran.Snapshot = first
 	h := into[v1.ModelHistory](s.do("GET", "/models/m/history?at=2026-11-23T09:00:00Z", nil, s.as("t1", "auditor")).is(200))
 	require.Len(t, h.Serving, 4, "three regions and a canary, and nothing of another tenant's")
 	by := map[string]v1.Serving{}

@@ -183,6 +183,7 @@ func runView(r Run) v1.Run {
 		Weights:    string(r.Weights),
 		Version:    r.Version,
 		RoundsDone: r.Done,
+		Study:      r.Study,
 		Rounds:     views(r.Rounds, roundView),
 		CreatedAt:  r.CreatedAt,
 		EndedAt:    moment(r.EndedAt),

@@ -15,19 +15,21 @@ import (
 	"github.com/atom-fabric/fabric/domain/promotion"
 	"github.com/atom-fabric/fabric/domain/reportcard"
 	"github.com/atom-fabric/fabric/domain/scorecard"
+	"github.com/atom-fabric/fabric/domain/tuning"
 )
 
 // Tuning is the scorecard and auto-tuner, I.1.6.
 type Tuning struct {
 	planner
-	cards  Scorecards
-	models Models
-	blobs  Blobs
+	cards   Scorecards
+	studies Studies
+	models  Models
+	blobs   Blobs
 }
 
 // NewTuning returns the service.
 func NewTuning(b *Border, p Ports) *Tuning {
-	return &Tuning{planner: newPlanner(b, p), cards: p.Scorecards, models: p.Models, blobs: p.Blobs}
+	return &Tuning{planner: newPlanner(b, p), cards: p.Scorecards, studies: p.Studies, models: p.Models, blobs: p.Blobs}
 }
 
 // Mount implements [Service].
@@ -137,7 +139,11 @@ func (s *Tuning) suggest(c *gin.Context, k call) error {
 	if k.Simulated && in.Apply && in.Environment == promotion.Production {
 		return simulationRefused.because(promotion.ErrSimulated.Error())
 	}
-	if _, err := s.trials(c, k, in.ModelID); err != nil {
+	if in.Study == "" {
+		if _, err := s.trials(c, k, in.ModelID); err != nil {
+			return err
+		}
+	} else if err := s.over(c, k, in.ModelID, in.Study); err != nil {
 		return err
 	}
 	id := "tune-" + s.b.opts.NewID()
@@ -150,7 +156,7 @@ func (s *Tuning) suggest(c *gin.Context, k call) error {
 		Workflow: contract.AutoTune.Name, ID: workflow, Queue: contract.QueueControl,
 		Input: contract.TuneInput{
 			Subject: contract.Subject{Tenant: k.Tenant, ModelID: in.ModelID, TraceID: k.TraceID},
-			Action:  id, Requester: k.Subject, Environment: string(in.Environment), Apply: in.Apply,
+			Action:  id, Requester: k.Subject, Environment: string(in.Environment), Apply: in.Apply, Study: in.Study,
 		},
 		Summary:    fmt.Sprintf("tune %s in %s", in.ModelID, in.Environment),
 		Attributes: Attributes{Tenant: k.Tenant, Model: in.ModelID, Stage: "started"},
@@ -158,6 +164,19 @@ func (s *Tuning) suggest(c *gin.Context, k call) error {
 	answer, err := s.actions.Begin(c.Request.Context(), k.command, action, start,
 		replying(http.StatusAccepted, k.started(workflow, "/tuning/suggestions/")))
 	return s.b.done(c, answer, err)
+}
+
+// over refuses a suggestion of a study that is another model's, or not over: its
+// best trial may not be the best yet.
+func (s *Tuning) over(c *gin.Context, k call, model, id string) error {
+	study, err := s.studies.Study(c.Request.Context(), k.Caller, id)
+	switch {
+	case err == nil && study.ModelID != model:
+		return ErrNotFound
+	case err == nil && study.Status == tuning.StudyRunning:
+		return notReady.because("the study goes on; wait for its end, or stop it")
+	}
+	return err
 }
 
 func (s *Tuning) get(c *gin.Context, k call) error {

@@ -17,6 +17,9 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 )
 
+// defaultUpload is [Options.MaxUpload] where nobody has said otherwise.
+const defaultUpload = 4 << 30
+
 // Limits are requests a second, with bursts of twice as many.
 type Limits struct {
 	TenantPerSecond int // of one tenant, reads and writes each; 0 means 200
@@ -85,7 +88,7 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 	var services []Service
 	switch name {
 	case ServiceFeatures:
-		services = []Service{NewFeatures(b, ports), NewPrivacy(b, ports), NewGrants(b, ports), NewAccessDesk(b, ports)}
+		services = []Service{NewFeatures(b, ports), NewPrivacy(b, ports), NewGrants(b, ports), NewAccessDesk(b, ports), NewPublications(b, ports)}
 	case ServiceTraining:
 		services = []Service{NewTraining(b, ports), NewFleet(b, ports)}
 	case ServiceModels:
@@ -93,7 +96,7 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 	case ServicePolicies:
 		services = []Service{NewPolicies(b, ports), NewLoop(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports), NewDecided(b, ports), NewCredentials(b, ports)}
 	case ServiceScorecards:
-		services = []Service{NewTuning(b, ports)}
+		services = []Service{NewTuning(b, ports), NewStudyDesk(b, ports)}
 	case ServiceGateway:
 		proxy, err := NewProxy(b)
 		if err != nil {
@@ -102,7 +105,7 @@ func NewService(name string, opts Options, ports Ports) (*Server, error) {
 		services = []Service{
 			NewFeatures(b, ports), NewGrants(b, ports), NewAccessDesk(b, ports), NewTraining(b, ports), NewFleet(b, ports), NewExchange(b, ports), NewPromotions(b, ports), NewCopies(b, ports),
 			NewPolicies(b, ports), NewLoop(b, ports), NewInbox(b, ports), NewFeed(b, ports), NewLedger(b, ports), NewRecovery(b, ports), NewDecided(b, ports), NewCredentials(b, ports),
-			NewTuning(b, ports), NewPrivacy(b, ports), proxy,
+			NewTuning(b, ports), NewStudyDesk(b, ports), NewPrivacy(b, ports), NewPublications(b, ports), proxy,
 		}
 	default:
 		return nil, fmt.Errorf("service %q: %w: there is no such service", name, ErrOptions)
@@ -133,7 +136,7 @@ func newBorder(name string, opts Options, ports Ports) (*Border, error) {
 		opts.Limits.AddrPerSecond = 2000
 	}
 	if opts.MaxUpload == 0 {
-		opts.MaxUpload = 4 << 30
+		opts.MaxUpload = defaultUpload
 	}
 	if opts.ShutdownFor == 0 {
 		opts.ShutdownFor = 10 * time.Second

@@ -13,6 +13,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
+	"github.com/atom-fabric/fabric/domain/compress"
 	"github.com/atom-fabric/fabric/domain/round"
 	"github.com/atom-fabric/fabric/domain/site"
 )
@@ -30,6 +31,7 @@ const (
 type Fleet struct {
 	b       *Border
 	sites   Sites
+	stats   Statistics
 	blobs   Blobs
 	uploads Uploads
 	tokens  SiteTokens
@@ -37,7 +39,7 @@ type Fleet struct {
 
 // NewFleet returns the service.
 func NewFleet(b *Border, p Ports) *Fleet {
-	return &Fleet{b: b, sites: p.Sites, blobs: p.Blobs, uploads: p.Uploads, tokens: p.SiteTokens}
+	return &Fleet{b: b, sites: p.Sites, stats: p.Statistics, blobs: p.Blobs, uploads: p.Uploads, tokens: p.SiteTokens}
 }
 
 // Mount implements [Service].
@@ -45,6 +47,8 @@ func (s *Fleet) Mount(r gin.IRouter) {
 	s.b.mount(r, "enrolSite", s.enrol)
 	s.b.mount(r, "listSites", s.list)
 	s.b.mount(r, "siteWork", s.work)
+	s.b.mount(r, "answerQuestion", s.answer)
+	s.b.mount(r, "siteRuns", s.runs)
 	s.b.mount(r, "getBlob", s.blob)
 	s.b.mount(r, "putBlob", s.put)
 	s.b.mount(r, "submitUpdate", s.submit)
@@ -124,6 +128,9 @@ func (s *Fleet) work(c *gin.Context, k call) error {
 	if list.Floors, err = floorsView(ctx, s.sites, k.Tenant); err != nil {
 		return err
 	}
+	if list.Questions, err = s.questions(ctx, k); err != nil {
+		return err
+	}
 	for _, w := range found {
 		manifest, err := read(ctx, s.blobs, w.Manifest.Digest, maxDocument)
 		if err != nil {
@@ -147,6 +154,16 @@ func (s *Fleet) work(c *gin.Context, k call) error {
 		list.Items = append(list.Items, item)
 	}
 	return s.b.send(c, http.StatusOK, list)
+}
+
+// runs names what is open of what has asked the site, so that it can erase what
+// it carries for the others.
+func (s *Fleet) runs(c *gin.Context, k call) error {
+	found, err := s.sites.Runs(c.Request.Context(), k.Tenant, k.site.Site)
+	if err != nil {
+		return err
+	}
+	return s.b.send(c, http.StatusOK, v1.OpenRuns{Items: views(found, func(r OpenRun) v1.OpenRun { return v1.OpenRun{Tenant: r.Tenant, Run: r.Run} })})
 }
 
 // grants returns the pack of the tenant's grants that a manifest names.
@@ -241,7 +258,15 @@ func (s *Fleet) wanted(ctx context.Context, work []Work) (media string, sizes []
 	for _, w := range work {
 		switch w.Stage.Stage.Or() {
 		case round.StageUpdate:
-			return artifact.MediaTypeWeights, nil, nil
+			manifest, err := s.manifest(ctx, w)
+			if err != nil {
+				return "", nil, err
+			}
+			if own := compress.MediaType(manifest); media == "" || media == own {
+				media = own
+			} else {
+				media = mediaTypeAhead // whose it is, the submission says
+			}
 		case round.StageMask:
 			form, err := s.form(ctx, w)
 			if err != nil {
@@ -250,6 +275,9 @@ func (s *Fleet) wanted(ctx context.Context, work []Work) (media string, sizes []
 			sizes = append(sizes, form.Spec.SizeBytes())
 		default: // a message is all that it takes
 		}
+	}
+	if media != "" {
+		return media, nil, nil
 	}
 	if len(sizes) == 0 {
 		return "", nil, noOpenStage.because("an update is taken while a stage waits for it")

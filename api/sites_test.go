@@ -199,11 +199,27 @@ func TestAnAnswerIsTakenOnce(t *testing.T) {
 	sub := f.fabric.Submissions[0]
 	require.Empty(t, sub.Reason)
 	require.Equal(t, "lab", sub.Stage.Tenant)
+	require.InDelta(t, normOf(t, f.update), sub.Norm, 1e-12)
 	require.Equal(t, got.Statement, string(sub.Statement))
 	require.Equal(t, req.Bundle, string(f.fabric.Content[sub.Bundle.Digest]))
 	require.Equal(t, round.Metrics{Examples: 80, Evaluated: 20, Correct: 19, LossMicros: 5}, sub.Metrics)
 	f.do("POST", "/rounds/run-1/2/submissions", req, f.auth).is(404, "not_found")
 	f.do("POST", submissions, req, f.asSite("h2", "s9")).is(404, "not_found")
+}
+
+// normOf is the norm of an update of the model of these tests, from its tensors.
+func normOf(t *testing.T, update []byte) float64 {
+	t.Helper()
+	tensors, err := artifact.ParseTensors(update)
+	require.NoError(t, err)
+	var sum float64
+	for _, tensor := range tensors {
+		for _, v := range tensor.F32 {
+			sum += float64(v) * float64(v)
+		}
+	}
+	require.Positive(t, sum)
+	return math.Sqrt(sum)
 }
 
 // In a run with a codec the update is read by it: what it stands for counts, and
@@ -227,9 +243,21 @@ func TestAnUpdateIsReadByTheRunsCodec(t *testing.T) {
 	var content bytes.Buffer
 	require.NoError(t, wire.Encode(&content, compress.FlatOf(tensors)))
 	f.update = content.Bytes()
-	f.upload()
+	put := into[v1.Descriptor](f.do("PUT", "/blobs/"+string(artifact.DigestOf(f.update)), f.update, f.auth, header("Content-Type", "application/octet-stream")).is(201))
+	require.Equal(t, "application/vnd.fabric.update.int8.v1", put.MediaType)
 	f.do("POST", submissions, f.answer(nil, f.key), f.auth).is(202)
 	require.Empty(t, f.fabric.Submissions[0].Reason)
+	require.Equal(t, artifact.Describe("application/vnd.fabric.update.int8.v1", f.update), f.fabric.Submissions[0].Update)
+
+	// While two stages wait for updates of two forms, what is put is either.
+	other := f.work
+	m.Params.Compression.Codec = round.CodecTopK
+	manifest, err = json.Marshal(m)
+	require.NoError(t, err)
+	other.Manifest = f.fabric.Keep(artifact.MediaTypeManifest, manifest)
+	f.fabric.WorkItems["h1/s1"] = []api.Work{f.work, other}
+	put = into[v1.Descriptor](f.do("PUT", "/blobs/"+string(artifact.DigestOf(f.update)), f.update, f.auth, header("Content-Type", "application/octet-stream")).is(201))
+	require.Equal(t, "application/octet-stream", put.MediaType)
 }
 
 func TestAnEvaluationHasNoUpdate(t *testing.T) {
@@ -297,4 +325,14 @@ func TestAnUpdateThatCannotBeSummedCountsAsAnswered(t *testing.T) {
 		f.do("POST", submissions, req, f.auth).is(422, "bad_update")
 		require.Empty(t, f.fabric.Submissions)
 	})
+}
+
+// A site is told the open runs that have asked it, and no other caller is.
+func TestASiteIsToldItsOpenRuns(t *testing.T) {
+	s := serve(t)
+	s.fabric.OpenRuns = map[string][]api.OpenRun{"h1/s1": {{Tenant: "lab", Run: "run-1"}, {Tenant: "lab", Run: "run-2"}}, "h2/s1": {{Tenant: "lab", Run: "run-3"}}}
+	got := into[v1.OpenRuns](s.do("GET", "/sites/runs", nil, s.asSite("h1", "s1")).is(200))
+	require.Equal(t, []v1.OpenRun{{Tenant: "lab", Run: "run-1"}, {Tenant: "lab", Run: "run-2"}}, got.Items)
+	require.Empty(t, into[v1.OpenRuns](s.do("GET", "/sites/runs", nil, s.asSite("h1", "s2")).is(200)).Items)
+	s.do("GET", "/sites/runs", nil, s.as("h1", "admin", "operator")).is(401, "token_invalid")
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 
@@ -63,10 +64,16 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 	}
 	submission := Submission{Stage: work.Stage, Tenant: k.Tenant, Site: k.site.Site, Metrics: answer.Metrics, Statement: statement, From: answer.From}
 	if in.Update.Digest != "" {
-		submission.Update = artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeWeights}
+		submission.Update = artifact.Descriptor{Digest: answer.Update, SizeBytes: in.Update.SizeBytes, MediaType: artifact.MediaTypeMasked}
 	}
 	if stage == round.StageUpdate {
-		submission.Reason, err = s.fault(ctx, work, submission)
+		var manifest round.Manifest
+		if manifest, err = s.manifest(ctx, work); err == nil {
+			if submission.Update.Digest != "" {
+				submission.Update.MediaType = compress.MediaType(manifest)
+			}
+			submission.Reason, err = s.fault(ctx, work, manifest, &submission)
+		}
 	} else {
 		submission.Reason, err = s.breach(ctx, work, submission, message)
 	}
@@ -74,9 +81,6 @@ func (s *Fleet) submit(c *gin.Context, k call) error {
 		return err
 	}
 	if stage != round.StageUpdate {
-		if submission.Update.Digest != "" {
-			submission.Update.MediaType = artifact.MediaTypeMasked
-		}
 		if submission.Message, err = put(ctx, s.blobs, artifact.MediaTypeSecagg, message); err != nil {
 			return err
 		}
@@ -121,8 +125,8 @@ func (s *Fleet) said(ctx context.Context, k call, answer round.Answer, bundle []
 }
 
 // fault says why the update cannot be aggregated, "" if it can. It reads the
-// whole update: NaN hides anywhere.
-func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, error) {
+// whole update: NaN hides anywhere. Of one that was learnt it notes the norm.
+func (s *Fleet) fault(ctx context.Context, work Work, manifest round.Manifest, sub *Submission) (string, error) {
 	m := sub.Metrics
 	switch {
 	case m.Correct > m.Evaluated:
@@ -130,15 +134,11 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	case work.Stage.Kind != round.Train && sub.From != 0:
 		return "only a train round takes late updates", nil
 	case work.Stage.Kind == round.Evaluate:
-		return s.miscounted(ctx, work, sub)
+		return s.miscounted(ctx, manifest, *sub)
 	case sub.Update.Digest == "":
 		return "the update is missing", nil
 	case m.Examples == 0:
 		return "an update over no rows", nil
-	}
-	manifest, err := s.manifest(ctx, work)
-	if err != nil {
-		return "", err
 	}
 	if _, ok := manifest.Staleness(sub.From); !ok {
 		return "the round does not take updates from the weights that this one started from", nil
@@ -156,7 +156,8 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	if wire, ok := compress.Of(manifest); ok {
 		update = wire.Reader(counted)
 	}
-	if err := manifest.Params.Strategy.CheckUpdate(manifest.Params.Model, work.Stage.Kind, update); err != nil {
+	norm, err := manifest.Params.Strategy.NormOfUpdate(manifest.Params.Model, work.Stage.Kind, update)
+	if err != nil {
 		if counted.err != nil {
 			return "", fmt.Errorf("update %s: %w", sub.Update.Digest.Short(), counted.err)
 		}
@@ -165,16 +166,15 @@ func (s *Fleet) fault(ctx context.Context, work Work, sub Submission) (string, e
 	if counted.n != sub.Update.SizeBytes {
 		return "", badUpdate.at("/update/size_bytes", "is not the size of what was uploaded")
 	}
+	if work.Stage.Kind == round.Train && !math.IsInf(norm, 0) {
+		sub.Norm = norm
+	}
 	return "", nil
 }
 
 // miscounted says why the counts of an evaluation cannot be added, "" if they
 // can or the run asks for none.
-func (s *Fleet) miscounted(ctx context.Context, work Work, sub Submission) (string, error) {
-	manifest, err := s.manifest(ctx, work)
-	if err != nil {
-		return "", err
-	}
+func (s *Fleet) miscounted(ctx context.Context, manifest round.Manifest, sub Submission) (string, error) {
 	what := manifest.Params.Measurement
 	switch {
 	case !what.On() && sub.Update.Digest != "":

@@ -73,6 +73,16 @@ func (t *Temporal) StopRun(ctx context.Context, run string, stop contract.StopRe
 	return nil
 }
 
+// StopStudy implements [Workflows].
+func (t *Temporal) StopStudy(ctx context.Context, study string, stop contract.StopRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, messageTimeout)
+	defer cancel()
+	if err := contract.StopStudy.Send(ctx, t.client, contract.StudyID(study), stop); err != nil {
+		return fmt.Errorf("stop study %s: %w", study, messageError(err))
+	}
+	return nil
+}
+
 // PauseRun implements [Workflows].
 func (t *Temporal) PauseRun(ctx context.Context, run string, pause contract.PauseRequest) error {
 	ctx, cancel := context.WithTimeout(ctx, messageTimeout)

@@ -11,7 +11,6 @@ import (
 // A run whose sites could never upload what they train is refused before it
 // begins, with the limit's name; the wide ring takes twice the room.
 func TestARunThatCannotBeUploadedIsRefused(t *testing.T) {
-	b := &Border{opts: Options{MaxUpload: 10 << 20}}
 	model := func(inputs, ring int, mode string) round.Params {
 		return round.Params{Model: round.ModelSpec{Trainer: round.TrainerExec, Inputs: inputs, Hidden: 1024, Classes: 2},
 			Secure: round.Secure{Ring: ring, Mode: mode}}
@@ -27,7 +26,7 @@ func TestARunThatCannotBeUploadedIsRefused(t *testing.T) {
 		{"12 MiB", model(3072, 32, round.SecureOff), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			err := b.uploadable(tt.params)
+			err := uploadable(tt.params, 10<<20)
 			if tt.fits {
 				require.NoError(t, err)
 				return

@@ -9,6 +9,7 @@ const (
 	BadUpdate  = "BadUpdate"  // an update that cannot be aggregated
 	BadPackage = "BadPackage" // a package that does not verify
 	StalePlan  = "StalePlan"  // what a plan observed has moved
+	OldPlan    = "OldPlan"    // the proposal that a plan came from has expired
 	BadPlan    = "BadPlan"    // a plan that cannot be applied as it is
 	NotActive  = "NotActive"  // a region did not run in time what it was given
 	NotHeld    = "NotHeld"    // a region's mirror does not hold the verified package

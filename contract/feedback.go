@@ -63,6 +63,7 @@ type Replayed struct {
 	Plan      artifact.Descriptor `json:"plan"`
 	Action    string              `json:"action"`
 	Risk      int                 `json:"risk"`
+	Need      int                 `json:"need,omitempty"` // approvals
 	Decisions int                 `json:"decisions"`
 	Opened    int                 `json:"opened"`
 	Closed    int                 `json:"closed"`

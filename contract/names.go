@@ -24,6 +24,7 @@ var (
 	Restore        = Workflow[RestoreInput, RestoreResult]{"Restore"}
 	Canary         = Workflow[CanaryInput, CanaryResult]{"Canary"}
 	Feedback       = Workflow[FeedbackInput, FeedbackResult]{"Feedback"}
+	Study          = Workflow[StudyInput, StudyResult]{"Study"}
 )
 
 // Activities of a run and its rounds, on the control queue unless said.
@@ -69,6 +70,16 @@ var (
 	ApplySuggestion  = Activity[ApplyInput, TuneResult]{"ApplySuggestion"}
 )
 
+// Activities of a study. SuggestTrial chooses the point of a trial, BeginTrial
+// admits one run of it, AskRung is asked by that run between its rounds.
+var (
+	SuggestTrial = Activity[TrialRef, SuggestedTrial]{"SuggestTrial"}
+	BeginTrial   = Activity[TrialRef, BegunTrial]{"BeginTrial"}
+	AskRung      = Activity[RungInput, Rung]{"AskRung"}
+	EndTrial     = Activity[TrialEnd, EndedTrial]{"EndTrial"}
+	CloseStudy   = Activity[CloseStudyInput, StudyResult]{"CloseStudy"}
+)
+
 // Activities of a canary, and of the grant that everything which writes carries.
 var (
 	MintGrant    = Activity[MintInput, promotion.Grant]{"MintGrant"}
@@ -110,6 +121,14 @@ var (
 	RecordWithdrawal  = Activity[WithdrawalRecord, Nothing]{"RecordWithdrawal"}
 )
 
+// What publishes the statistics of a version of a feature.
+var (
+	FeatureStatistics = Workflow[StatisticsInput, StatisticsResult]{"FeatureStatistics"}
+	AskStatistics     = Activity[StatisticsInput, StatisticsAsked]{"AskStatistics"}
+	AwaitStatistics   = Activity[StatisticsAsked, StatisticsCounts]{"AwaitStatistics"}
+	PublishStatistics = Activity[StatisticsEnd, StatisticsResult]{"PublishStatistics"}
+)
+
 // Messages.
 var (
 	CastVote   = Signal[SignedVote]{"vote"}                      // to an Approval; fire and forget
@@ -117,6 +136,7 @@ var (
 	BallotNow  = Query[approval.Ballot]{"ballot"}                // of an Approval
 	Reconsider = Signal[Nothing]{"reconsider"}                   // to an Approval; somebody's standing has changed
 	StopRun    = Signal[StopRequest]{"stop"}                     // to a TrainingRun; ends after the open round
+	StopStudy  = Signal[StopRequest]{"stop-study"}               // to a Study; ends when the open rounds of its runs have
 	PauseRun   = Signal[PauseRequest]{"pause"}                   // to a TrainingRun; holds before the next round
 	Steering   = Update[Steer, CanaryState]{"steer"}             // to a Canary or a PolicyRollout; pauses, resumes or aborts it
 )

@@ -83,6 +83,7 @@ const (
 	PhasePolicy = "policy" // regions get the plan's policy
 	PhaseBack   = "back"   // the route, or the regions' policy, goes back to what the plan observed
 	PhaseCanary = "canary" // a share of a region's answers is the plan's version's
+	PhaseShadow = "shadow" // a share of a region's requests is copied to the plan's version
 	PhaseGive   = "give"   // a region whose canary passed is given to the plan's version
 )
 
@@ -95,15 +96,15 @@ type PublishInput struct {
 	Phase   string          `json:"phase"`
 	Plan    promotion.Plan  `json:"plan"`
 	Regions []string        `json:"regions"`
-	ShareBP int             `json:"shareBP,omitempty"` // of a canary, in basis points
+	ShareBP int             `json:"shareBP,omitempty"` // of a canary or a shadow, in basis points
 	Grant   promotion.Grant `json:"grant,omitzero"`
 }
 
 // Step names what is published at most once per action: the phase, its regions
-// and, of a canary, its share.
+// and, of a canary or a shadow, its share.
 func (in PublishInput) Step() string {
 	step := in.Phase + "/" + strings.Join(in.Regions, ",")
-	if in.Phase == PhaseCanary {
+	if in.Phase == PhaseCanary || in.Phase == PhaseShadow {
 		step += "/" + strconv.Itoa(in.ShareBP)
 	}
 	return step
@@ -245,6 +246,7 @@ type TuneInput struct {
 	Requester   string `json:"requester"`
 	Environment string `json:"environment"` // "dev", "staging", "production"
 	Apply       bool   `json:"apply"`
+	Study       string `json:"study,omitempty"` // whose best trial is the suggestion; empty asks the model's finished runs
 }
 
 // A Scorecard is the blob of a scorecard and its integer verdict.
@@ -254,6 +256,7 @@ type Scorecard struct {
 	Card   artifact.Descriptor `json:"card"`
 	Score  int                 `json:"score"`  // 0..100
 	Status string              `json:"status"` // "PASS", "FAIL", "NO_DATA"
+	Study  string              `json:"study,omitempty"`
 }
 
 // A Suggestion is the plan of a tuning; empty Plan means nothing to suggest,

@@ -35,6 +35,8 @@ type RunInput struct {
 	Clip    float64             `json:"clip,omitempty"` // clipping norm of the next round, where it adapts
 
 	Previous artifact.Digest `json:"previous,omitempty"` // identity of the last round's statement
+
+	Trial *StudyRun `json:"trial,omitempty"` // of a study: the run publishes nothing
 }
 
 // RunResult is how a run ended. Status is "completed", "stopped" or "failed".

@@ -54,8 +54,10 @@ func forms() []form {
 		wf(Feedback), act(ReadTelemetry), act(EvaluateTelemetry), act(ReplayDecisions), act(ProposePolicy), act(GuardRegion), act(NoteRegion),
 		act(ComputeScorecard), act(Suggest), act(ApplySuggestion),
 		wf(Canary), act(MintGrant), act(LookCanary), act(AskAgain), act(NoteCanary), act(RecordCanary), up(Steering),
+		wf(Study), act(SuggestTrial), act(BeginTrial), act(AskRung), act(EndTrial), act(CloseStudy),
 		wf(ConsentWithdrawal), act(EnforceWithdrawal), act(ReportWithdrawal), act(RecordWithdrawal),
-		sig(CastVote), up(VoteNow), qry(BallotNow), sig(Reconsider), sig(StopRun), sig(PauseRun),
+		wf(FeatureStatistics), act(AskStatistics), act(AwaitStatistics), act(PublishStatistics),
+		sig(CastVote), up(VoteNow), qry(BallotNow), sig(Reconsider), sig(StopRun), sig(StopStudy), sig(PauseRun),
 	}
 }
 
@@ -67,13 +69,15 @@ func constants() []string {
 			lines = append(lines, kind+" "+s)
 		}
 	}
-	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NotHeld, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed, NoGrant, NotSteered, Regressed)
+	add("failure", NoConsent, NoSites, NoBudget, BadUpdate, BadPackage, StalePlan, BadPlan, NotActive, NotHeld, NoQuorum, RoundFailed, RunFailed, VoteRefused, BallotClosed, NoGrant, NotSteered, Regressed, OldPlan)
 	add("phase", PhaseLoad, PhaseSwitch, PhasePolicy, PhaseBack, PhaseCanary, PhaseGive)
 	add("outcome", Applied, Suggested, Unchanged, Rejected, Expired, Stale, Failed)
 	add("queue", QueueControl, QueueSigning, QueueRegion("<region>"))
 	add("id", RunID("<run>"), RoundID("<run>", 7), RegionID("<run>", 7, "<region>"), ApprovalID("<action>"), PromotionID("<action>"), RolloutID("<action>"), TuneID("<action>"),
 		PointID("<action>"), RestoreID("<action>"), CanaryID("<action>"), HalfID("<action>"), HoldID("<action>", 7), ReplicaID("<repository>", artifact.DigestOf(nil), "<region>", 1), WithdrawalID("<tenant>", 2))
+	add("id", StudyID("<study>"))
 	add("id", FeedbackID("<evaluation>"), FeedbackSchedule("<tenant>"))
+	add("id", StatisticsID("<tenant>", "<feature>", 3, 1))
 	add("policy state", PolicyPublished, PolicyDelivered, PolicyVerified, PolicyActive, PolicyHalted, PolicyRolledBack)
 	for _, a := range []interface{ GetName() string }{AttrTenant, AttrModel, AttrStage, AttrRisk, AttrApproval} {
 		add("attribute", a.GetName())

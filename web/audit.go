@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,7 +16,8 @@ import (
 	"github.com/atom-fabric/fabric/domain/audit"
 )
 
-// auditPage is a stretch of the log.
+// auditPage is a stretch of the log: of the reader's own leaves, the newest
+// first, or of everybody's in their order.
 type auditPage struct {
 	Rows             []auditRow
 	Match            string
@@ -23,10 +25,11 @@ type auditPage struct {
 	Size             int64
 	Root             string
 	Origin           string
-	Next             string // "from" of the later leaves
-	Earlier          string // "from" of the earlier ones
+	Whole            bool   // everybody's leaves
+	Further          bool   // none were found so far, and there is more to look through
+	Next             string // address of the later leaves
+	Earlier          string // address of the earlier ones
 	Hidden           int    // leaves of others in it
-	Link             string
 	CheckpointSigned bool
 }
 
@@ -45,18 +48,91 @@ func auditLog(v *visit) error {
 		return err
 	}
 	p := auditPage{Match: strings.TrimSpace(v.query("match")), Size: head.Size, Root: head.Root, Origin: head.Origin, CheckpointSigned: head.Note != ""}
-	from, err := strconv.ParseInt(v.query("from"), 10, 64)
-	if err != nil || from < 0 {
-		from = 0
-		if p.Match == "" {
-			from = max(0, head.Size-leavesShown) // the newest
-		}
+	from, ordered := logPlace(v, "from")
+	if p.From = from; p.Match == "" && !ordered {
+		err = v.ownLeaves(&p)
+	} else {
+		p.Whole = p.Match == ""
+		err = v.leavesFrom(&p)
 	}
-	p.From = from
-	got, err := v1.Fetch[v1.LeafPage](v.api.AuditLeaves(v.ctx(), &v1.AuditLeavesParams{From: from, Limit: leavesShown, Match: p.Match}))
 	if err != nil {
 		return err
 	}
+	return v.render("audit", "Audit log", p)
+}
+
+// logPlace returns a place in the log that an address names.
+func logPlace(v *visit, name string) (int64, bool) {
+	at, err := strconv.ParseInt(v.query(name), 10, 64)
+	if err != nil || at < 0 {
+		return 0, false
+	}
+	return at, true
+}
+
+// leavesFrom reads leaves of everybody, or those that match, from a place on.
+func (v *visit) leavesFrom(p *auditPage) error {
+	got, err := v1.Fetch[v1.LeafPage](v.api.AuditLeaves(v.ctx(), &v1.AuditLeavesParams{From: p.From, Limit: leavesShown, Match: p.Match}))
+	if err != nil {
+		return err
+	}
+	link := "?" + filters("match", p.Match) + "from="
+	if got.Next > 0 && (p.Match != "" || got.Next < p.Size) {
+		p.Next = link + strconv.FormatInt(got.Next, 10)
+	}
+	if p.Match == "" && p.From > 0 {
+		p.Earlier = link + strconv.FormatInt(max(0, p.From-leavesShown), 10)
+	}
+	return p.add(got)
+}
+
+// ownLeaves reads leaves that the reader may read: the newest, those before a
+// place, or those from a place on. Each call of the API looks through so much of
+// the log and no more; a page asks a few times, then says that there is more.
+func (v *visit) ownLeaves(p *auditPage) error {
+	after, upwards := logPlace(v, "after")
+	before, inside := logPlace(v, "before")
+	if !inside || before == 0 {
+		before = max(p.Size, 1)
+	}
+	ask := v1.AuditLeavesParams{Own: true, Before: before, Limit: leavesShown}
+	if upwards {
+		ask = v1.AuditLeavesParams{Own: true, From: after, Limit: leavesShown}
+	}
+	var got v1.LeafPage
+	for range looks {
+		var err error
+		if got, err = v1.Fetch[v1.LeafPage](v.api.AuditLeaves(v.ctx(), &ask)); err != nil {
+			return err
+		}
+		if len(got.Items) > 0 || got.Next == 0 {
+			break
+		}
+		if upwards {
+			ask.From = got.Next
+		} else {
+			ask.Before = got.Next
+		}
+	}
+	p.Further = len(got.Items) == 0 && got.Next > 0
+	earlier, later := got.Next, before
+	if upwards {
+		slices.Reverse(got.Items)
+		earlier, later = after, got.Next
+	}
+	if earlier > 0 {
+		p.Earlier = "?before=" + strconv.FormatInt(earlier, 10)
+	}
+	if later > 0 && later < p.Size {
+		p.Next = "?after=" + strconv.FormatInt(later, 10)
+	}
+	return p.add(got)
+}
+
+// looks is how often a page asks for leaves of its reader's when it finds none.
+const looks = 3
+
+func (p *auditPage) add(got v1.LeafPage) error {
 	for _, l := range got.Items {
 		row, err := auditRowOf(l)
 		if err != nil {
@@ -67,14 +143,7 @@ func auditLog(v *visit) error {
 		}
 		p.Rows = append(p.Rows, row)
 	}
-	p.Link = "?" + filters("match", p.Match) + "from="
-	if got.Next > 0 && (p.Match != "" || got.Next < head.Size) {
-		p.Next = strconv.FormatInt(got.Next, 10)
-	}
-	if p.Match == "" && from > 0 {
-		p.Earlier = strconv.FormatInt(max(0, from-leavesShown), 10)
-	}
-	return v.render("audit", "Audit log", p)
+	return nil
 }
 
 // asJSON asks for the document where the API has a text too.

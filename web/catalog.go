@@ -1,6 +1,7 @@
 package web
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -93,6 +94,7 @@ type featurePage struct {
 	Why      string // access cannot be asked for
 	Withdraw act
 	Key      string
+	Stats    v1.FeatureStatistics // what is published about its rows; no attempt: nothing
 }
 
 func featureView(v *visit) error {
@@ -102,6 +104,11 @@ func featureView(v *visit) error {
 		return err
 	}
 	p := featurePage{Card: card, Own: tenant == v.who.Tenant, Key: fresh(), First: v.query("cursor") == ""}
+	if p.Own || card.Access == v1.FeatureCardAccessPROVISIONED {
+		if p.Stats, err = v.statistics(tenant, id); err != nil {
+			return err
+		}
+	}
 	if p.Own {
 		got, err := v1.Fetch[v1.GrantPage](v.api.ListConsents(v.ctx(), &v1.ListConsentsParams{Feature: id, Cursor: v.query("cursor")}))
 		if err != nil {
@@ -121,6 +128,21 @@ func featureView(v *visit) error {
 		p.Why = "You have access already."
 	}
 	return v.render("feature", tenant+"/"+id, p)
+}
+
+// statistics returns what is published about a feature; nothing where nothing is,
+// or where no grant lets the tenant see it.
+func (v *visit) statistics(tenant, id string) (v1.FeatureStatistics, error) {
+	var params v1.GetFeatureStatisticsParams
+	if tenant != v.who.Tenant {
+		params.Owner = tenant
+	}
+	got, err := v1.Fetch[v1.FeatureStatistics](v.api.GetFeatureStatistics(v.ctx(), v.who.Tenant, id, &params))
+	var none *v1.ProblemError
+	if errors.As(err, &none) && none.Status == http.StatusNotFound {
+		return v1.FeatureStatistics{}, nil
+	}
+	return got, err
 }
 
 // mostLooked bounds the search for one card: the API finds features by words,

@@ -3,6 +3,7 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,6 +74,18 @@ func TestFeature(t *testing.T) {
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	golden(t, "feature-own", withoutKeys(w))
 	require.Contains(t, api.asked, "GET /consents?feature=scans")
+
+	figure := v1.StatisticsFigure{Value: 41.5, Low: 40.25, High: 42.75, Stddev: 0.6}
+	api.answers["GET /features/onc/scans/statistics"] = v1.FeatureStatistics{
+		Tenant: "onc", FeatureID: "scans", Version: 2, Attempt: 1, State: "published", Mechanism: "discrete_gaussian", Epsilon: 1, Delta: 1e-5, Level: 0.95,
+		SitesAsked: 3, SitesAnswered: 2, AskedAt: noon, Digest: "sha256:" + strings.Repeat("a", 64), Count: v1.StatisticsFigure{Value: 512, Low: 490, High: 534},
+		Columns: []v1.ColumnStatistics{{Name: hostile, Low: 0, High: 120, Mean: figure, Variance: figure, Quantiles: []v1.StatisticsQuantile{{Share: 0.5, Value: 40, Low: 37.5, High: 41.25}}}},
+	}
+	w = ask(t, c, oda(), "GET", "/console/catalog/onc/scans", nil)
+	golden(t, "feature-statistics", withoutKeys(w))
+	require.NotContains(t, w.Body.String(), "<script>alert")
+	require.Contains(t, w.Body.String(), "40.25 to 42.75")
+	delete(api.answers, "GET /features/onc/scans/statistics")
 
 	w = ask(t, c, dan(), "GET", "/console/catalog/clinic/follow-up", nil)
 	golden(t, "feature-other", withoutKeys(w))

@@ -109,7 +109,7 @@ func (e *evidence) card(v *visit, p *requestPage) {
 	}
 	for _, d := range card.Dimensions {
 		for _, f := range d.Figures {
-			row := figure{Group: d.Name, Name: f.Name, Unit: f.Unit, Value: readingOf(f), Status: f.Status, Advisory: f.ReportOnly, Bar: barOf(f)}
+			row := figure{Group: d.Name, Name: f.Name, Unit: f.Unit, Value: readingOf(f), Status: f.Status, Advisory: f.ReportOnly || !d.Critical, Bar: barOf(f)}
 			if f.Limit != nil {
 				row.Limit = map[bool]string{true: "at least ", false: "at most "}[f.AtLeast] + quantity(*f.Limit, f.Unit)
 			}

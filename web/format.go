@@ -36,6 +36,7 @@ func (c *Console) funcs() template.FuncMap {
 		"state":   stateClass,
 		"text":    text,
 		"hundred": func(v float64) float64 { return 100 * v },
+		"four":    func(v float64) string { return fmt.Sprintf("%.4g", v) },
 		"int64":   func(v int) int64 { return int64(v) },
 		"short":   short,
 	}

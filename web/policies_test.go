@@ -120,6 +120,11 @@ func TestProposal(t *testing.T) {
 	w := ask(t, c, ada(), "GET", "/console/policies/proposals/proposal-1", nil)
 	require.Equal(t, http.StatusOK, w.Code, w.Body.String())
 	golden(t, "proposal", w)
+	old := p
+	old.State, old.Approval, old.Cause = "expired", "expired", "the loop proposes anew"
+	api.answers["GET /policies/proposals/proposal-1"] = old
+	page := ask(t, c, ada(), "GET", "/console/policies/proposals/proposal-1", nil).Body.String()
+	require.Contains(t, page, `<span class="tag warn">expired</span> the loop proposes anew`)
 	require.NotContains(t, w.Body.String(), "<script>alert")
 	require.Contains(t, w.Body.String(), "400 logged decisions were decided anew: 2 would be allowed that were denied, 30 denied")
 

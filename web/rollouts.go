@@ -133,6 +133,9 @@ func ladder(plan promotion.Plan, r v1.Rollout) chart.Ladder {
 	end := ended(r)
 	for _, s := range plan.Canary.Steps(plan.Regions) {
 		rung := chart.Rung{Label: s.Region + " " + chart.Number(float64(s.ShareBP)/100) + " %", Share: float64(s.ShareBP) / canary.Whole}
+		if s.Shadow() {
+			rung.Label = s.Region + " shadow"
+		}
 		at := r.Step.Number
 		switch {
 		case at == 0:

@@ -89,6 +89,23 @@ func TestRollout(t *testing.T) {
 	require.NotContains(t, page, "<script>alert")
 }
 
+// A version in its shadow is shown to answer nobody.
+func TestARolloutInItsShadow(t *testing.T) {
+	action, view := aRollout(t)
+	var plan promotion.Plan
+	require.NoError(t, json.Unmarshal(action.Plan, &plan))
+	plan.Canary.Shadow = &canary.Shadow{ShareBP: 1000, Required: 30}
+	action.Plan = asText(t, plan)
+	view.Step, view.Looks, view.Verdict = v1.RolloutStep{Number: 1, Region: "us", MirrorBp: 1000}, nil, ""
+	view.Facts = []v1.RolloutFact{{Number: 1, Kind: v1.RolloutFactKindStep, Step: view.Step, At: noon}}
+	w := ask(t, testConsole(t, rolloutAPI(action, view)), oda(), "GET", "/console/rollouts/promote-1", nil)
+	sound(t, w)
+	page := w.Body.String()
+	for _, want := range []string{"us shadow: waits, now; eu shadow: to come; us 5 %: to come", "shadow of 10.00 %: it gets copies of requests, and answers nobody", "in the shadow of 10.00 %", `value="abort"`} {
+		require.Contains(t, page, want)
+	}
+}
+
 func TestWhatCanBeDoneWithARollout(t *testing.T) {
 	back := v1.RolloutFact{Number: 5, Kind: v1.RolloutFactKindBack, At: noon}
 	for _, tt := range []struct {

@@ -66,11 +66,11 @@ func nextPage(cursor string, pairs ...string) string {
 // stateClass is how a state looks; the word beside says it.
 func stateClass(state any) string {
 	switch text(state) {
-	case "completed", "applied", "closed", "approved", "active", "held", "PASS", "pass", "healthy", "standing", "granted", "ACTIVE":
+	case "completed", "applied", "closed", "approved", "active", "held", "PASS", "pass", "healthy", "standing", "granted", "ACTIVE", "published":
 		return "good"
 	case "failed", "rejected", "FAIL", "fail", "down", "blocked", "withdrawn", "refused", "went back", "WITHDRAWN":
 		return "bad"
-	case "running", "started", "open", "stopped", "expired", "stale", "paused", "INCONCLUSIVE", "waits", "in part", "asked", "pending", "EXPIRED", "WAITING":
+	case "running", "started", "open", "stopped", "expired", "stale", "paused", "INCONCLUSIVE", "waits", "in part", "asked", "pending", "EXPIRED", "WAITING", "insufficient":
 		return "warn"
 	}
 	return ""

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	sdk "go.temporal.io/sdk/worker"
 
 	"github.com/atom-fabric/fabric/activities"
@@ -40,6 +41,8 @@ func BindWorkflows(r sdk.WorkflowRegistry) {
 	contract.ConsentWithdrawal.Bind(r, workflows.ConsentWithdrawal)
 	contract.Canary.Bind(r, workflows.Canary)
 	contract.Feedback.Bind(r, workflows.Feedback)
+	contract.Study.Bind(r, workflows.Study)
+	contract.FeatureStatistics.Bind(r, workflows.FeatureStatistics)
 }
 
 // A Control is what the activities of the control queue need. It signs
@@ -48,6 +51,7 @@ type Control struct {
 	Blobs     activities.Blobs
 	Rounds    activities.Rounds
 	Consents  activities.Consents
+	Stats     activities.Statistics
 	Versions  activities.Versions
 	Snapshots activities.Snapshots
 	Actions   activities.Actions
@@ -69,6 +73,8 @@ type Control struct {
 	Verdicts  activities.Verdicts
 	Proposals activities.Proposals
 	Replayer  activities.Replayer
+	Studies   activities.Studies
+	Admission activities.Admission
 	Engine    tuning.Suggester // of studies
 	// Accepted says when a bundle was accepted; see activities.Snapshot.
 	Accepted func(ctx context.Context, bundle artifact.Digest) (time.Time, error)
@@ -102,6 +108,8 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.ConsentWithdrawal.Bind(r, workflows.ConsentWithdrawal)
 	contract.Canary.Bind(r, workflows.Canary)
 	contract.Feedback.Bind(r, workflows.Feedback)
+	contract.Study.Bind(r, workflows.Study)
+	contract.FeatureStatistics.Bind(r, workflows.FeatureStatistics)
 
 	rounds := &activities.Round{Blobs: c.Blobs, Rounds: c.Rounds, Snapshots: c.Snapshots, Signer: c.Signer, Now: time.Now, Simulation: c.Simulation}
 	contract.PlanRound.Bind(r, rounds.PlanRound)
@@ -113,6 +121,11 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.EnforceWithdrawal.Bind(r, consents.EnforceWithdrawal)
 	contract.ReportWithdrawal.Bind(r, consents.ReportWithdrawal)
 	contract.RecordWithdrawal.Bind(r, consents.RecordWithdrawal)
+
+	stats := &activities.Statistic{Blobs: c.Blobs, Rounds: c.Rounds, Statistics: c.Stats, Signer: c.Signer, Now: time.Now}
+	contract.AskStatistics.Bind(r, stats.AskStatistics)
+	contract.AwaitStatistics.Bind(r, stats.AwaitStatistics)
+	contract.PublishStatistics.Bind(r, stats.PublishStatistics)
 
 	sums := &activities.Aggregate{Blobs: c.Blobs, Rounds: c.Rounds}
 	contract.CombineRegions.Bind(r, sums.CombineRegions)
@@ -180,7 +193,14 @@ func (c Control) bind(r sdk.Registry) error {
 	contract.PushPolicy.Bind(r, policies.PushPolicy)
 	contract.AttachSignature.Bind(r, policies.AttachSignature)
 
-	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots, Grants: c.Grants, Engine: c.Engine}
+	search := &activities.Search{Studies: c.Studies, Admission: c.Admission, Engine: c.Engine, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }}
+	contract.SuggestTrial.Bind(r, search.SuggestTrial)
+	contract.BeginTrial.Bind(r, search.BeginTrial)
+	contract.AskRung.Bind(r, search.AskRung)
+	contract.EndTrial.Bind(r, search.EndTrial)
+	contract.CloseStudy.Bind(r, search.CloseStudy)
+
+	tunings := &activities.Tuning{Blobs: c.Blobs, Actions: c.Actions, Snapshots: c.Snapshots, Grants: c.Grants, Studies: c.Studies, Engine: c.Engine}
 	contract.ComputeScorecard.Bind(r, tunings.ComputeScorecard)
 	contract.Suggest.Bind(r, tunings.Suggest)
 	contract.ApplySuggestion.Bind(r, tunings.ApplySuggestion)

@@ -50,7 +50,7 @@ type actions struct{ activities.Actions }
 type dossiers struct{ activities.Dossiers }
 
 func control() worker.Control {
-	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}, Dossiers: dossiers{}, Mirrors: mirrors{}, Replicas: replicas{}, Points: points{}, Heads: heads{}, Grants: grants{}, Canaries: canaries{}, Traffic: traffic{}, Cards: cards{}, Telemetry: series{}, Verdicts: decided{}, Proposals: proposed{}, Replayer: replayer{}, Consents: consenting{}, Scored: scored{}}
+	return worker.Control{Rounds: rounds{}, Versions: versions{}, Snapshots: snapshots{}, Actions: actions{}, Dossiers: dossiers{}, Mirrors: mirrors{}, Replicas: replicas{}, Points: points{}, Heads: heads{}, Grants: grants{}, Canaries: canaries{}, Traffic: traffic{}, Cards: cards{}, Telemetry: series{}, Verdicts: decided{}, Proposals: proposed{}, Replayer: replayer{}, Consents: consenting{}, Stats: publishing{}, Scored: scored{}, Studies: studies{}, Admission: admission{}}
 }
 
 type blobs struct{ activities.Blobs }
@@ -68,6 +68,7 @@ type canaries struct{ activities.Canaries }
 type traffic struct{ activities.Traffic }
 type cards struct{ activities.Cards }
 type consenting struct{ activities.Consents }
+type publishing struct{ activities.Statistics }
 type series struct{ activities.Telemetry }
 type log = activities.Verdicts
 type decided struct{ log }
@@ -75,6 +76,9 @@ type proposed struct{ activities.Proposals }
 type again = activities.Replayer
 type replayer struct{ again }
 type scored struct{ activities.Scored }
+type search = activities.Studies
+type studies struct{ search }
+type admission struct{ activities.Admission }
 
 func queues() []worker.Queue {
 	c := control()
@@ -148,7 +152,7 @@ func TestReplaysBindEveryWorkflow(t *testing.T) {
 			require.Equal(t, 1, names[name], "%s on %s", name, queue)
 		}
 	}
-	require.Len(t, names, 13)
+	require.Len(t, names, 15)
 	worker.BindWorkflows(sdk.NewWorkflowReplayer())
 }
 

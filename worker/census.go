@@ -39,6 +39,7 @@ type Watch struct {
 	gauges  map[prometheus.Gauge]func(activities.Census) float64
 	looks   prometheus.Counter
 	polling *prometheus.GaugeVec
+	tally   *tally
 }
 
 // NewWatch returns a watch over the queues, whose metrics are registered.
@@ -70,6 +71,7 @@ func NewWatch(censor activities.Censor, pollers Pollers, queues []string, tel *t
 			Name: "fabric_queue_pollers", Help: "Who asked a task queue for work within 75 s, by queue and kind.",
 		}, []string{"queue", "kind"}),
 	}
+	w.tally = newTally(censor, tel)
 	all := []prometheus.Collector{w.looks, w.polling}
 	for gauge := range w.gauges {
 		all = append(all, gauge)
@@ -108,6 +110,7 @@ func (w *Watch) look(ctx context.Context) error {
 			gauge.Set(value(census))
 		}
 	}
+	err = errors.Join(err, w.tally.look(ctx))
 	for _, queue := range w.queues {
 		for kind, of := range map[string]enums.TaskQueueType{"workflow": enums.TASK_QUEUE_TYPE_WORKFLOW, "activity": enums.TASK_QUEUE_TYPE_ACTIVITY} {
 			answer, asked := w.pollers.DescribeTaskQueue(ctx, queue, of)

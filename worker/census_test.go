@@ -19,7 +19,17 @@ import (
 
 type counted struct {
 	census activities.Census
+	closed []activities.ClosedStage
 	err    error
+}
+
+func (c *counted) ClosedStages(_ context.Context, after activities.Mark, most int) (found []activities.ClosedStage, err error) {
+	for _, s := range c.closed {
+		if later := s.At.Compare(after.At); (later > 0 || later == 0 && s.Key > after.Key) && len(found) < most {
+			found = append(found, s)
+		}
+	}
+	return found, c.err
 }
 
 func (c *counted) Census(context.Context) (activities.Census, error) { return c.census, c.err }

@@ -122,8 +122,13 @@ func (b *box) decide(ctx workflow.Context) error {
 // begin waits for the end of the cool-down and uses the approval, under the lock
 // that votes are taken up with: a vote that takes it back comes before or after,
 // never in between. If we crash after the use, it is found done by its name.
+// What rests on something that expires during the cool-down lapses then.
 func (b *box) begin(ctx workflow.Context) error {
-	hold := b.ballot.ExecuteFrom().Sub(workflow.Now(ctx))
+	from := b.ballot.ExecuteFrom()
+	if b.ballot.Request.Outdated(from) {
+		from = b.ballot.Request.NotAfter
+	}
+	hold := from.Sub(workflow.Now(ctx))
 	if hold > 0 {
 		_, err := workflow.AwaitWithOptions(ctx, workflow.AwaitOptions{
 			Timeout:      hold,

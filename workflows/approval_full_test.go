@@ -65,6 +65,40 @@ func TestApprovalsToTheFull(t *testing.T) {
 	}
 }
 
+// A proposal that expires ends its ballot, whatever the ballot's own times: by
+// the same timers, and never by approving.
+func TestABallotEndsWithItsProposal(t *testing.T) {
+	bob, dan := script.Yes("bob", owner), script.Yes("dan", risk)
+	tests := []struct {
+		name  string
+		after time.Duration // until the proposal expires
+		votes map[time.Duration]approval.Vote
+		want  approval.Outcome
+		ends  time.Duration
+	}{
+		{"while it waits for votes", 30 * time.Minute, map[time.Duration]approval.Vote{time.Minute: bob, 31 * time.Minute: dan}, approval.Expired, 30 * time.Minute},
+		{"in its cool-down", 6 * time.Minute, map[time.Duration]approval.Vote{time.Minute: bob, 2 * time.Minute: dan}, approval.Lapsed, 6 * time.Minute},
+		{"and not before", 20 * time.Minute, map[time.Duration]approval.Vote{time.Minute: bob, 2 * time.Minute: dan}, approval.Approved, 12 * time.Minute},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &script.World{}
+			env := environment(t, w)
+			for after, v := range tt.votes {
+				v.At = opened().Add(after)
+				env.RegisterDelayedCallback(func() { env.SignalWorkflow(contract.CastVote.Name, script.Vote(v)) }, after)
+			}
+			req := fullRequest()
+			req.NotAfter = opened().Add(tt.after)
+			env.ExecuteWorkflow(contract.Approval.Name, req)
+			got := result[approval.Ballot](t, env)
+			require.Equal(t, tt.want, got.Outcome)
+			require.Equal(t, tt.want != approval.Approved, got.Aged())
+			require.WithinDuration(t, opened().Add(tt.ends), env.Now(), time.Second)
+		})
+	}
+}
+
 func only(w *script.World, activity string) []string {
 	var out []string
 	for _, call := range w.Calls() {

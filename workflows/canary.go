@@ -26,11 +26,12 @@ const (
 )
 
 // Canary gives a version a growing share of the answers, region by region, and
-// looks at what it does. A step that passes leads to the next one; a failure
-// ends it at once; where nobody can say, it keeps its share and asks people. It
-// publishes shares and never goes back itself: its parent does, however it ends
-// but as applied. Whatever happens is a fact with a number, written down before
-// the next thing happens.
+// looks at what it does; before that, where the plan has a shadow, copies of
+// requests whose answers go to nobody. A step that passes leads to the next one;
+// a failure ends it at once; where nobody can say, it keeps its share and asks
+// people. It publishes shares and never goes back itself: its parent does,
+// however it ends but as applied. Whatever happens is a fact with a number,
+// written down before the next thing happens.
 func Canary(ctx workflow.Context, in contract.CanaryInput) (contract.CanaryResult, error) {
 	begin(ctx, in.Subject, "canary")
 	c := &climb{in: in}
@@ -119,17 +120,20 @@ func (c *climb) run(ctx workflow.Context) error {
 	return nil
 }
 
-// raise gives the version its next share and waits until the region's runtime
-// says that it could give it.
+// raise gives the version its next share, or its copies, and waits until the
+// region's runtime says that it could give it.
 func (c *climb) raise(ctx workflow.Context, step canary.Step) error {
 	c.step, c.verdict, c.words = step, "", ""
-	phase := contract.PhaseCanary
-	if step.Full() {
+	phase, share := contract.PhaseCanary, step.ShareBP
+	switch {
+	case step.Shadow():
+		phase, share = contract.PhaseShadow, step.MirrorBP
+	case step.Full():
 		phase = contract.PhaseGive
 	}
 	c.show(ctx)
 	ref, err := contract.PublishSnapshot.Execute(quick(ctx, "publish: "+step.String()), contract.PublishInput{
-		Subject: c.in.Subject, Action: c.in.Action, Phase: phase, Plan: c.in.Plan, Regions: []string{step.Region}, ShareBP: step.ShareBP, Grant: c.in.Grant,
+		Subject: c.in.Subject, Action: c.in.Action, Phase: phase, Plan: c.in.Plan, Regions: []string{step.Region}, ShareBP: share, Grant: c.in.Grant,
 	})
 	if err != nil {
 		return err

@@ -104,6 +104,63 @@ func TestCanary(t *testing.T) {
 	}
 }
 
+var shadows = []string{"shadow/eu/1000", "shadow/us/1000"}
+
+// A shadow comes first, in every region, and goes as the other steps do: what
+// fails in it has answered nobody.
+func TestACanaryWithAShadow(t *testing.T) {
+	yes := script.Yes("bob", owner)
+	tests := []struct {
+		name    string
+		looks   string
+		votes   map[string][]approval.Vote
+		outcome string
+		cause   string
+		steps   []string
+	}{
+		{"climbs when it has passed", "p", map[string][]approval.Vote{"half": {yes}}, "applied", "", slices.Concat(shadows, ladder)},
+		{"ends when it fails", "pf", nil, "failed", "shadow of 10 % of eu failed: errors FAIL", shadows[:1]},
+		{"ends when it fails in the second region", "ppppf", nil, "failed", "shadow of 10 % of us failed: errors FAIL", shadows},
+		{"waits for people when there is nothing to see", "n", nil, "expired", "the ballot expired", shadows[:1]},
+		{"goes on when people say so", "nnnnnp", map[string][]approval.Vote{"hold-1": {yes}, "half": {yes}}, "applied", "", slices.Concat(shadows, ladder)},
+		{"ends when people say so", "n", map[string][]approval.Vote{"hold-1": {script.No("bob", owner, "no")}}, "rejected", "rejected by bob: no", shadows[:1]},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := &script.World{Looks: looks(tt.looks)}
+			env := environment(t, w)
+			voteWhenAsked(env, w, tt.votes)
+			env.ExecuteWorkflow(contract.Canary.Name, script.Shadowed())
+			got := result[contract.CanaryResult](t, env)
+			require.Equal(t, tt.outcome, got.Outcome, got.Cause)
+			require.Equal(t, tt.cause, got.Cause)
+			require.Equal(t, tt.steps, climbed(w))
+			for i, f := range w.Facts() {
+				require.Equal(t, i+1, f.Number)
+				if f.Kind == canary.FactStep && f.Number == 1 {
+					require.Equal(t, canary.Step{Number: 1, Region: "eu", MirrorBP: 1000}, f.Step)
+				}
+			}
+		})
+	}
+	t.Run("is paused, resumed and aborted in it", func(t *testing.T) {
+		w := &script.World{Looks: looks("p")}
+		env := environment(t, w)
+		paused := steer(env, 30*time.Second, "pause")
+		var at []string
+		env.RegisterDelayedCallback(func() { at = climbed(w) }, time.Hour)
+		resumed, aborted := steer(env, time.Hour+time.Second, "resume"), steer(env, time.Hour+2*time.Second, "abort")
+		env.ExecuteWorkflow(contract.Canary.Name, script.Shadowed())
+		got := result[contract.CanaryResult](t, env)
+		for _, err := range []error{*paused, *resumed, *aborted} {
+			require.NoError(t, err)
+		}
+		require.Equal(t, shadows[:1], at, "an hour later it is where it was")
+		require.Equal(t, []any{"failed", "aborted by olga: lunch"}, []any{got.Outcome, got.Cause})
+		require.Equal(t, shadows[:1], climbed(w))
+	})
+}
+
 // voteWhenAsked casts the votes of each ballot a minute after it was opened.
 func voteWhenAsked(env *testsuite.TestWorkflowEnvironment, w *script.World, votes map[string][]approval.Vote) {
 	w.OnCall = func(key string) {

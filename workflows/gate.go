@@ -20,8 +20,11 @@ type decision struct {
 // ended is the decision not to run, because of err.
 func ended(err error) decision {
 	why := explain(err, contract.BadPlan)
-	if why.kind == contract.StalePlan {
+	switch why.kind {
+	case contract.StalePlan:
 		return decision{contract.Stale, why.words}
+	case contract.OldPlan:
+		return decision{contract.Expired, why.words}
 	}
 	return decision{contract.Failed, why.words}
 }
@@ -97,6 +100,9 @@ func mint(ctx workflow.Context, in contract.CheckInput, checked contract.Checked
 
 // verdictOf is what a ballot that is over decides. Empty is yes.
 func verdictOf(ballot approval.Ballot) decision {
+	if ballot.Aged() {
+		return decision{contract.Expired, promotion.ErrExpired.Error()}
+	}
 	switch ballot.Outcome {
 	case approval.Approved:
 		return decision{}

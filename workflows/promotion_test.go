@@ -211,6 +211,7 @@ func TestPolicyRollout(t *testing.T) {
 		{"waits for its approvers", 2, yes, nil, nil, "applied", "", []string{"policy/eu", "policy/us", "policy/apac"}},
 		{"publishes nothing when rejected", 2, []approval.Vote{script.No("bob", owner, "later")}, nil, nil, "rejected", "rejected by bob: later", nil},
 		{"publishes nothing when the world moved under the ballot", 2, yes, []error{nil, stale()}, nil, "stale", "the version that serves was 3 and is 5", nil},
+		{"publishes nothing of a proposal that expired under the ballot", 2, yes, []error{nil, script.Final(contract.OldPlan, "the proposal has expired")}, nil, "expired", "the proposal has expired", nil},
 		{"publishes nothing that is not signed", 0, nil, nil, map[string]error{"AttachSignature": script.Final(contract.BadPackage, "the registry gave back another bundle")},
 			"failed", "the registry gave back another bundle", nil},
 		{"takes it back from the regions it reached when one does not run it", 0, nil, nil,

@@ -108,7 +108,7 @@ func explain(err error, fallback string) *failure {
 func named(kind string) bool {
 	switch kind {
 	case contract.NoConsent, contract.NoSites, contract.NoBudget, contract.BadUpdate, contract.BadPackage,
-		contract.StalePlan, contract.BadPlan, contract.NoGrant, contract.NotActive, contract.NotHeld, contract.NoQuorum, contract.RoundFailed, contract.RunFailed:
+		contract.StalePlan, contract.OldPlan, contract.BadPlan, contract.NoGrant, contract.NotActive, contract.NotHeld, contract.NoQuorum, contract.RoundFailed, contract.RunFailed:
 		return true
 	}
 	return false

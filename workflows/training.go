@@ -24,7 +24,8 @@ const (
 // evaluates and publishes. The train rounds end early once they have converged
 // by the run's own rule. A stop takes effect between rounds: nothing is
 // published and the last weights are kept; a pause holds there until somebody
-// resumes or stops the run. A failed round fails the run. Between rounds it may
+// resumes or stops the run. The run of a study's trial publishes nothing, and
+// asks at its rungs whether to go on. A failed round fails the run. Between rounds it may
 // continue as new, with its checkpoint as input. However it ends, CloseRun
 // records it.
 func TrainingRun(ctx workflow.Context, in contract.RunInput) (contract.RunResult, error) {
@@ -45,7 +46,7 @@ func TrainingRun(ctx workflow.Context, in contract.RunInput) (contract.RunResult
 	case canceled(ctx, err):
 		return result, err
 	case err != nil:
-		return result, temporal.NewNonRetryableApplicationError(t.result.Cause, contract.RunFailed, nil)
+		return result, temporal.NewNonRetryableApplicationError(t.result.Cause, contract.RunFailed, nil, explain(err, contract.RoundFailed).kind)
 	}
 	return result, lost
 }
@@ -150,7 +151,7 @@ func (t *training) round(ctx workflow.Context) error {
 		Tenants: in.Tenants,
 		Params:  in.Params,
 		Base:    in.Base,
-		Publish: kind == round.Evaluate,
+		Publish: kind == round.Evaluate && in.Trial == nil,
 		State:   in.State,
 		Clip:    in.Clip,
 
@@ -172,6 +173,29 @@ func (t *training) round(ctx workflow.Context) error {
 	t.done = kind == round.Evaluate
 	t.in.Round++
 	t.ran++
+	if kind == round.Train {
+		return t.ask(ctx, in.Round, result.Metrics)
+	}
+	return nil
+}
+
+// ask asks at a rung whether the run of a trial goes on, with what was measured
+// there. After the last train round nothing is saved any more.
+func (t *training) ask(ctx workflow.Context, number int, measured round.Metrics) error {
+	trial := t.in.Trial
+	if trial == nil || number >= t.in.Params.Rounds || !trial.Asks(number) {
+		return nil
+	}
+	rung, err := contract.AskRung.Execute(quick(ctx, "does the trial go on?"), contract.RungInput{
+		TrialRef: contract.TrialRef{Subject: t.in.Subject, Study: trial.Study, Number: trial.Number, Repeat: trial.Repeat},
+		Run:      t.in.Run, Round: number, Metrics: measured,
+	})
+	if err != nil {
+		return err
+	}
+	if rung.Stop {
+		t.in.Stopped, t.why = true, rung.Cause
+	}
 	return nil
 }
 

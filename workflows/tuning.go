@@ -91,7 +91,7 @@ func (t *tune) record(ctx workflow.Context) error {
 		Action:  t.in.Action,
 		Kind:    promotion.KindTuning,
 		Outcome: t.outcome,
-		Cause:   t.cause,
+		Cause:   t.reason(),
 		Plan:    t.suggestion.Plan.Digest,
 	})
 	return err

@@ -21,6 +21,7 @@ type Rollouts struct {
 	Minted   map[string]promotion.Grant // by action
 	Noted    []canary.Fact
 	Traffic  []Answered
+	Mirrored []Answered                 // copies that answered nobody
 	Lacking  string                     // what the scorecard of every version lacks
 	Planned  map[string]artifact.Digest // plans of the actions that have started; nil: any
 	Trusting bool                       // takes every grant that is whole
@@ -119,6 +120,21 @@ func (r *Rollouts) TrafficBetween(_ context.Context, _, _ string, version int, r
 				out[i] = out[i].Plus(a.Traffic)
 			} else {
 				out = append(out, a.Traffic)
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// MirroredBetween adds up what became of the copies.
+func (r *Rollouts) MirroredBetween(_ context.Context, _, _, environment string, version int, region string, from, to time.Time) (routing.Traffic, error) {
+	out := routing.Traffic{Environment: environment, Version: version, Region: region}
+	err := r.w.call(func() error {
+		for _, a := range r.Mirrored {
+			at := a.At.Truncate(activities.TrafficGrain)
+			if !at.Before(from) && at.Before(to) && a.Environment == environment && a.Version == version && a.Region == region {
+				out = out.Plus(a.Traffic)
 			}
 		}
 		return nil

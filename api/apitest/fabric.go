@@ -47,6 +47,7 @@ type Fabric struct {
 	Endpoints    map[string][]api.EndpointLoad // by tenant
 	SiteRows     map[string]site.Site          // "tenant/id"
 	WorkItems    map[string][]api.Work         // "tenant/id" -> open stages
+	OpenRuns     map[string][]api.OpenRun      // "tenant/id" -> runs that have asked the site
 	ClosedItems  map[string][]api.Work         // "tenant/id" -> closed stages
 	Submissions  []api.Submission
 	ModelRows    map[string]api.Model  // "tenant/id"
@@ -60,7 +61,8 @@ type Fabric struct {
 	Snapshot     routing.Snapshot
 	Signed       routing.Signed
 	Entries      []api.AuditEntry
-	TrialRows    map[string][]api.Trial    // "tenant/model"
+	TrialRows    map[string][]api.Trial // "tenant/model"
+	StudyRows    map[string]api.Study
 	Ledgers      map[string]privacy.Ledger // "tenant/feature"
 	Content      map[artifact.Digest][]byte
 	Registry     map[artifact.Digest][]byte
@@ -88,6 +90,9 @@ type Fabric struct {
 	Fail         error                     // what every port answers with, when set
 	Against      []string                  // reasons of the rules engine against every run
 
+	Published map[string]api.FeatureStatistics // "tenant/feature", the newest attempt
+	Said      map[string]api.SiteAnswer        // "question/site"
+
 	answers map[string]stored
 	pieces  map[api.Upload][]byte
 }
@@ -102,8 +107,9 @@ func New() *Fabric {
 	return &Fabric{
 		Features: map[string]catalog.Feature{}, RunRows: map[string]api.Run{}, SiteRows: map[string]site.Site{},
 		WorkItems: map[string][]api.Work{}, ModelRows: map[string]api.Model{}, ActionRows: map[string]api.Action{},
-		BallotRows: map[string]approval.Ballot{}, Persons: map[string][]approval.Approver{}, TrialRows: map[string][]api.Trial{},
+		BallotRows: map[string]approval.Ballot{}, Persons: map[string][]approval.Approver{}, TrialRows: map[string][]api.Trial{}, StudyRows: map[string]api.Study{},
 		Content: map[artifact.Digest][]byte{}, Registry: map[artifact.Digest][]byte{}, answers: map[string]stored{}, Ledgers: map[string]privacy.Ledger{}, Checkpoints: map[string]api.Checkpoint{},
+		Published: map[string]api.FeatureStatistics{}, Said: map[string]api.SiteAnswer{},
 	}
 }
 
@@ -114,7 +120,8 @@ func (f *Fabric) Ports() api.Ports {
 		Approvals: approvals{f}, Workflows: workflows{f}, Snapshots: snapshots{f}, AuditLog: auditLog{f}, Scorecards: scorecards{f},
 		Blobs: blobs{f}, Uploads: uploads{f}, Verifier: verifier{}, Packages: packages{f}, SiteTokens: siteTokens{}, Rules: rules{f}, Budgets: budgets{f},
 		Replicas: replicas{f}, Recoveries: recoveries{f}, Decisions: decisions{f}, Rollouts: rollouts{f}, Revocations: revocations{f},
-		Verdicts: verdicts{f}, Replayer: replayer{}, Proposals: proposals{f},
+		Verdicts: verdicts{f}, Replayer: replayer{}, Proposals: proposals{f}, Studies: studies{f},
+		Statistics: statistics{f},
 	}
 }
 

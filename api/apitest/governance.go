@@ -330,6 +330,13 @@ func (p workflows) StopRun(_ context.Context, run string, _ contract.StopRequest
 	return err
 }
 
+func (p workflows) StopStudy(_ context.Context, study string, _ contract.StopRequest) error {
+	leave, err := p.f.enter()
+	defer leave()
+	p.f.Stops = append(p.f.Stops, study)
+	return err
+}
+
 func (p workflows) PauseRun(_ context.Context, run string, pause contract.PauseRequest) error {
 	leave, err := p.f.enter()
 	defer leave()

@@ -54,6 +54,31 @@ func (p auditLog) Search(_ context.Context, tenant, text string, from int64, lim
 	return slices.Clip(found[:min(limit, len(found))]), nil
 }
 
+func (p auditLog) Own(_ context.Context, tenant string, from, before int64, limit int) ([]api.AuditEntry, int64, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	if err != nil {
+		return nil, 0, err
+	}
+	found := []api.AuditEntry{}
+	for _, e := range p.f.Entries {
+		if e.Tenant == tenant && e.Index >= from && (before == 0 || e.Index < before) {
+			found = append(found, e)
+		}
+	}
+	if before > 0 {
+		slices.Reverse(found)
+	}
+	if len(found) <= limit {
+		return found, 0, nil
+	}
+	next := found[limit-1].Index
+	if before == 0 {
+		next++
+	}
+	return slices.Clip(found[:limit]), next, nil
+}
+
 func (p decisions) Endpoints(_ context.Context, tenant string, _ time.Time) ([]api.EndpointLoad, error) {
 	leave, err := p.f.enter()
 	defer leave()

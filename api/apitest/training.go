@@ -207,6 +207,12 @@ func (p sites) Work(ctx context.Context, tenant, id string, wait time.Duration) 
 	}
 }
 
+func (p sites) Runs(_ context.Context, tenant, id string) ([]api.OpenRun, error) {
+	leave, err := p.f.enter()
+	defer leave()
+	return p.f.OpenRuns[tenant+"/"+id], err
+}
+
 func (p sites) Stage(_ context.Context, tenant, id, run string, number int, stage round.Stage) (api.Work, error) {
 	leave, err := p.f.enter()
 	defer leave()

@@ -249,6 +249,51 @@ func (e FeatureCardAccess) Valid() bool {
 	}
 }
 
+// Defines values for FeatureStatisticsMechanism.
+const (
+	StatisticsNoise FeatureStatisticsMechanism = "discrete_gaussian"
+)
+
+// Valid indicates whether the value is a known member of the FeatureStatisticsMechanism enum.
+func (e FeatureStatisticsMechanism) Valid() bool {
+	switch e {
+	case StatisticsNoise:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for FeatureStatisticsState.
+const (
+	FeatureStatisticsStateFailed       FeatureStatisticsState = "failed"
+	FeatureStatisticsStateInsufficient FeatureStatisticsState = "insufficient"
+	FeatureStatisticsStateOpen         FeatureStatisticsState = "open"
+	FeatureStatisticsStatePublished    FeatureStatisticsState = "published"
+	FeatureStatisticsStateShut         FeatureStatisticsState = "shut"
+	FeatureStatisticsStateWaiting      FeatureStatisticsState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the FeatureStatisticsState enum.
+func (e FeatureStatisticsState) Valid() bool {
+	switch e {
+	case FeatureStatisticsStateFailed:
+		return true
+	case FeatureStatisticsStateInsufficient:
+		return true
+	case FeatureStatisticsStateOpen:
+		return true
+	case FeatureStatisticsStatePublished:
+		return true
+	case FeatureStatisticsStateShut:
+		return true
+	case FeatureStatisticsStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for GrantState.
 const (
 	ACTIVE    GrantState = "ACTIVE"
@@ -864,6 +909,177 @@ func (e StrategyRule) Valid() bool {
 	}
 }
 
+// Defines values for StudyDimensionKind.
+const (
+	KindCategorical StudyDimensionKind = "categorical"
+	KindDouble      StudyDimensionKind = "double"
+	KindInteger     StudyDimensionKind = "integer"
+)
+
+// Valid indicates whether the value is a known member of the StudyDimensionKind enum.
+func (e StudyDimensionKind) Valid() bool {
+	switch e {
+	case KindCategorical:
+		return true
+	case KindDouble:
+		return true
+	case KindInteger:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyDimensionName.
+const (
+	TuneBatchSize       StudyDimensionName = "batchSize"
+	TuneClipNorm        StudyDimensionName = "clipNorm"
+	TuneLearningRate    StudyDimensionName = "learningRate"
+	TuneLocalEpochs     StudyDimensionName = "localEpochs"
+	TuneNoiseMultiplier StudyDimensionName = "noiseMultiplier"
+	TuneProximalMu      StudyDimensionName = "proximalMu"
+	TuneSampleBP        StudyDimensionName = "sampleBP"
+	TuneServerRate      StudyDimensionName = "serverRate"
+	TuneStrategy        StudyDimensionName = "strategy"
+)
+
+// Valid indicates whether the value is a known member of the StudyDimensionName enum.
+func (e StudyDimensionName) Valid() bool {
+	switch e {
+	case TuneBatchSize:
+		return true
+	case TuneClipNorm:
+		return true
+	case TuneLearningRate:
+		return true
+	case TuneLocalEpochs:
+		return true
+	case TuneNoiseMultiplier:
+		return true
+	case TuneProximalMu:
+		return true
+	case TuneSampleBP:
+		return true
+	case TuneServerRate:
+		return true
+	case TuneStrategy:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyEnvironment.
+const (
+	StudyDev     StudyEnvironment = "dev"
+	StudyStaging StudyEnvironment = "staging"
+)
+
+// Valid indicates whether the value is a known member of the StudyEnvironment enum.
+func (e StudyEnvironment) Valid() bool {
+	switch e {
+	case StudyDev:
+		return true
+	case StudyStaging:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyGoal.
+const (
+	GoalMaximize StudyGoal = "maximize"
+	GoalMinimize StudyGoal = "minimize"
+)
+
+// Valid indicates whether the value is a known member of the StudyGoal enum.
+func (e StudyGoal) Valid() bool {
+	switch e {
+	case GoalMaximize:
+		return true
+	case GoalMinimize:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyMetric.
+const (
+	MetricAccuracy StudyMetric = "accuracy"
+	MetricEpsilon  StudyMetric = "epsilon"
+	MetricLoss     StudyMetric = "loss"
+	MetricUpload   StudyMetric = "upload"
+)
+
+// Valid indicates whether the value is a known member of the StudyMetric enum.
+func (e StudyMetric) Valid() bool {
+	switch e {
+	case MetricAccuracy:
+		return true
+	case MetricEpsilon:
+		return true
+	case MetricLoss:
+		return true
+	case MetricUpload:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyStatus.
+const (
+	StudyCompleted StudyStatus = "completed"
+	StudyExhausted StudyStatus = "exhausted"
+	StudyFailed    StudyStatus = "failed"
+	StudyRunning   StudyStatus = "running"
+	StudyStopped   StudyStatus = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the StudyStatus enum.
+func (e StudyStatus) Valid() bool {
+	switch e {
+	case StudyCompleted:
+		return true
+	case StudyExhausted:
+		return true
+	case StudyFailed:
+		return true
+	case StudyRunning:
+		return true
+	case StudyStopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StudyTrialState.
+const (
+	TrialActive     StudyTrialState = "ACTIVE"
+	TrialInfeasible StudyTrialState = "INFEASIBLE"
+	TrialStopped    StudyTrialState = "STOPPED"
+	TrialSucceeded  StudyTrialState = "SUCCEEDED"
+)
+
+// Valid indicates whether the value is a known member of the StudyTrialState enum.
+func (e StudyTrialState) Valid() bool {
+	switch e {
+	case TrialActive:
+		return true
+	case TrialInfeasible:
+		return true
+	case TrialStopped:
+		return true
+	case TrialSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for WithdrawalDecisionDecision.
 const (
 	Retire  WithdrawalDecisionDecision = "retire"
@@ -1107,6 +1323,33 @@ func (e ListRunsParamsStatus) Valid() bool {
 	case ListRunsParamsStatusRunning:
 		return true
 	case ListRunsParamsStatusStopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ListStudiesParamsStatus.
+const (
+	ListStudiesParamsStatusCompleted ListStudiesParamsStatus = "completed"
+	ListStudiesParamsStatusExhausted ListStudiesParamsStatus = "exhausted"
+	ListStudiesParamsStatusFailed    ListStudiesParamsStatus = "failed"
+	ListStudiesParamsStatusRunning   ListStudiesParamsStatus = "running"
+	ListStudiesParamsStatusStopped   ListStudiesParamsStatus = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the ListStudiesParamsStatus enum.
+func (e ListStudiesParamsStatus) Valid() bool {
+	switch e {
+	case ListStudiesParamsStatusCompleted:
+		return true
+	case ListStudiesParamsStatusExhausted:
+		return true
+	case ListStudiesParamsStatusFailed:
+		return true
+	case ListStudiesParamsStatusRunning:
+		return true
+	case ListStudiesParamsStatusStopped:
 		return true
 	default:
 		return false
@@ -1441,6 +1684,12 @@ type CanaryRequest struct {
 	// PlannedAnswers of both sides, where the test is sharpest; four times answers if absent
 	PlannedAnswers int `json:"planned_answers,omitempty,omitzero"`
 
+	// ShadowAnswers copies in a region before its shadow may pass; as many as answers if absent
+	ShadowAnswers int `json:"shadow_answers,omitempty,omitzero"`
+
+	// ShadowBp a shadow before the first share: of so many of the requests, in basis points, the version gets a copy, and nobody gets its answer; absent: none
+	ShadowBp int `json:"shadow_bp,omitempty,omitzero"`
+
 	// SharesBp rising, in basis points, the last one 10000
 	SharesBp []int `json:"shares_bp,omitempty,omitzero"`
 
@@ -1455,6 +1704,23 @@ type Checkpoint struct {
 	Origin string `json:"origin"`
 	Root   Digest `json:"root"`
 	Size   int64  `json:"size"`
+}
+
+// ColumnStatistics defines model for ColumnStatistics.
+type ColumnStatistics struct {
+	// BinStddev noise of each bin
+	BinStddev float64 `json:"bin_stddev,omitempty,omitzero"`
+
+	// Bins noised counts of the bins of equal width between the bounds; some may be below 0
+	Bins []int64 `json:"bins,omitempty,omitzero"`
+	High float64 `json:"high"`
+
+	// Low bound that values were clipped to
+	Low       float64              `json:"low"`
+	Mean      StatisticsFigure     `json:"mean,omitempty,omitzero"`
+	Name      string               `json:"name"`
+	Quantiles []StatisticsQuantile `json:"quantiles,omitempty,omitzero"`
+	Variance  StatisticsFigure     `json:"variance,omitempty,omitzero"`
 }
 
 // Compatibility what the next version must keep; as it is if absent
@@ -1538,6 +1804,9 @@ type DecisionRecord struct {
 	// Lineage rollout that the call had a part in
 	Lineage  string `json:"lineage,omitempty,omitzero"`
 	Manifest string `json:"manifest,omitempty,omitzero"`
+
+	// Mirrored of a copy that a version in its shadow was sent; nobody got what came of it
+	Mirrored bool   `json:"mirrored,omitempty,omitzero"`
 	Model    string `json:"model"`
 
 	// Output digest of the answer
@@ -1796,6 +2065,59 @@ type FeatureRegistration struct {
 	Tenant Name `json:"tenant"`
 }
 
+// FeatureStatistics defines model for FeatureStatistics.
+type FeatureStatistics struct {
+	AskedAt time.Time `json:"asked_at"`
+	Attempt int       `json:"attempt"`
+
+	// Before it was there when it was asked for: nothing was charged by this request
+	Before bool `json:"before,omitempty,omitzero"`
+
+	// Cause why it is insufficient or failed
+	Cause   string             `json:"cause,omitempty,omitzero"`
+	Columns []ColumnStatistics `json:"columns"`
+
+	// Content of the version
+	Content  string           `json:"content,omitempty,omitzero"`
+	Count    StatisticsFigure `json:"count,omitempty,omitzero"`
+	Deadline time.Time        `json:"deadline,omitempty,omitzero"`
+	Delta    float64          `json:"delta"`
+
+	// Digest of what is published, as the audit log names it
+	Digest  string    `json:"digest,omitempty,omitzero"`
+	EndedAt time.Time `json:"ended_at,omitempty,omitzero"`
+	Epsilon float64   `json:"epsilon"`
+
+	// FeatureID of a tenant, model, feature, site or region
+	FeatureID Name `json:"feature_id"`
+
+	// Level how often an interval holds the exact figure, over the noise
+	Level float64 `json:"level"`
+
+	// Mechanism of the noise, which each site adds to counts and sums of its own rows
+	Mechanism       FeatureStatisticsMechanism `json:"mechanism"`
+	NoiseMultiplier float64                    `json:"noise_multiplier"`
+	Simulated       bool                       `json:"simulated,omitempty,omitzero"`
+
+	// SitesAnswered so far; once published, those with numbers
+	SitesAnswered int `json:"sites_answered"`
+	SitesAsked    int `json:"sites_asked"`
+
+	// State insufficient: too few rows for the noise, only their count is told; failed: it may be asked for again
+	State FeatureStatisticsState `json:"state"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant     Name   `json:"tenant"`
+	Version    int    `json:"version"`
+	WorkflowID string `json:"workflow_id,omitempty,omitzero"`
+}
+
+// FeatureStatisticsMechanism of the noise, which each site adds to counts and sums of its own rows
+type FeatureStatisticsMechanism string
+
+// FeatureStatisticsState insufficient: too few rows for the noise, only their count is told; failed: it may be asked for again
+type FeatureStatisticsState string
+
 // Flip defines model for Flip.
 type Flip struct {
 	Count    int         `json:"count"`
@@ -2007,7 +2329,7 @@ type Leaf struct {
 type LeafPage struct {
 	Items []Leaf `json:"items"`
 
-	// Next `from` of the next page; absent at the end
+	// Next `from` of the next page, or its `before` where that was asked; absent at the end
 	Next      int64 `json:"next,omitempty,omitzero"`
 	Simulated bool  `json:"simulated,omitempty,omitzero"`
 }
@@ -2211,6 +2533,19 @@ type Observations struct {
 type Observed struct {
 	Items     int  `json:"items"`
 	Simulated bool `json:"simulated,omitempty,omitzero"`
+}
+
+// OpenRun defines model for OpenRun.
+type OpenRun struct {
+	Run ID `json:"run"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant Name `json:"tenant"`
+}
+
+// OpenRuns defines model for OpenRuns.
+type OpenRuns struct {
+	Items []OpenRun `json:"items"`
 }
 
 // Planned defines model for Planned.
@@ -2878,9 +3213,11 @@ type RolloutState struct {
 
 // RolloutStep defines model for RolloutStep.
 type RolloutStep struct {
-	Number  int    `json:"number"`
-	Region  string `json:"region"`
-	ShareBp int    `json:"share_bp"`
+	// MirrorBp in a shadow, of the requests; then share_bp is 0
+	MirrorBp int    `json:"mirror_bp,omitempty,omitzero"`
+	Number   int    `json:"number"`
+	Region   string `json:"region"`
+	ShareBp  int    `json:"share_bp"`
 }
 
 // RolloutVerdict defines model for RolloutVerdict.
@@ -2954,6 +3291,9 @@ type Run struct {
 	RoundsDone int       `json:"rounds_done,omitempty,omitzero"`
 	Simulated  bool      `json:"simulated,omitempty,omitzero"`
 	Status     RunStatus `json:"status"`
+
+	// Study the study that it is a trial of, whose runs publish nothing; absent for a run that somebody started
+	Study string `json:"study,omitempty,omitzero"`
 
 	// Tenant of a tenant, model, feature, site or region
 	Tenant     Name   `json:"tenant"`
@@ -3180,6 +3520,22 @@ type Site struct {
 	Tenant Name `json:"tenant"`
 }
 
+// SiteAnswerAccepted defines model for SiteAnswerAccepted.
+type SiteAnswerAccepted struct {
+	Question Digest `json:"question"`
+
+	// Site of a tenant, model, feature, site or region
+	Site      Name   `json:"site"`
+	Statement Digest `json:"statement"`
+}
+
+// SiteAnswerRequest defines model for SiteAnswerRequest.
+type SiteAnswerRequest struct {
+	// Bundle JSON text of a Sigstore bundle v0.3 with one DSSE signature
+	Bundle   BundleText `json:"bundle"`
+	Question Digest     `json:"question"`
+}
+
 // SiteMetrics defines model for SiteMetrics.
 type SiteMetrics struct {
 	Correct    int64 `json:"correct"`
@@ -3192,6 +3548,19 @@ type SitePage struct {
 	Items     []Site `json:"items"`
 	Next      string `json:"next,omitempty,omitzero"`
 	Simulated bool   `json:"simulated,omitempty,omitzero"`
+}
+
+// SiteQuestion defines model for SiteQuestion.
+type SiteQuestion struct {
+	// Bundle JSON text of the bundle over it
+	Bundle   string    `json:"bundle"`
+	Deadline time.Time `json:"deadline"`
+
+	// Grants the signed grant that it is under, by the digest that it names
+	Grants string `json:"grants"`
+
+	// Question a question about rows behind a feature, as signed; see docs/protocol/predicates/statistics.md
+	Question string `json:"question"`
 }
 
 // Stage update is the only stage of a plain round
@@ -3221,6 +3590,51 @@ type StageProgress struct {
 
 // StageProgressStatus defines model for StageProgress.Status.
 type StageProgressStatus string
+
+// StatisticsColumn defines model for StatisticsColumn.
+type StatisticsColumn struct {
+	High *float64 `json:"high,omitempty"`
+
+	// Low public bound; that of the feature if absent
+	Low  *float64 `json:"low,omitempty"`
+	Name string   `json:"name"`
+}
+
+// StatisticsFigure defines model for StatisticsFigure.
+type StatisticsFigure struct {
+	High float64 `json:"high"`
+	Low  float64 `json:"low"`
+
+	// Stddev that the noise gives the value
+	Stddev float64 `json:"stddev"`
+	Value  float64 `json:"value"`
+}
+
+// StatisticsQuantile defines model for StatisticsQuantile.
+type StatisticsQuantile struct {
+	High  float64 `json:"high"`
+	Low   float64 `json:"low"`
+	Share float64 `json:"share"`
+	Value float64 `json:"value"`
+}
+
+// StatisticsRequest defines model for StatisticsRequest.
+type StatisticsRequest struct {
+	// Bins of the histogram of each column, of equal width; 32 if absent, and at most 8192 over all columns
+	Bins int `json:"bins,omitempty,omitzero"`
+
+	// Columns every column of numbers of the schema if absent
+	Columns []StatisticsColumn `json:"columns,omitempty,omitzero"`
+
+	// Epsilon that all figures together may tell of one row, at the delta of the feature's budget
+	Epsilon float64 `json:"epsilon"`
+
+	// Purpose a term of the Data Use Ontology: NRES, GRU, HMB, POA, DS-<disease>, or a modifier; see docs/protocol/consent.md
+	Purpose DataUse `json:"purpose,omitempty,omitzero"`
+
+	// Seconds how long sites may take; 300 if absent
+	Seconds int `json:"seconds,omitempty,omitzero"`
+}
 
 // SteerRequest defines model for SteerRequest.
 type SteerRequest struct {
@@ -3289,6 +3703,233 @@ type StrategyName string
 
 // StrategyRule mean if absent
 type StrategyRule string
+
+// Study defines model for Study.
+type Study struct {
+	Apply bool `json:"apply,omitempty,omitzero"`
+
+	// Best number of the best trial; absent before one succeeded
+	Best         int               `json:"best,omitempty,omitzero"`
+	BudgetRounds int               `json:"budget_rounds,omitempty,omitzero"`
+	Cause        string            `json:"cause,omitempty,omitzero"`
+	Constraints  []StudyConstraint `json:"constraints,omitempty,omitzero"`
+	CreatedAt    time.Time         `json:"created_at"`
+	EndedAt      time.Time         `json:"ended_at,omitempty,omitzero"`
+
+	// Environment what the suggestion is for; a study is not made in production
+	Environment StudyEnvironment `json:"environment"`
+	Goal        StudyGoal        `json:"goal"`
+
+	// Halving ends the runs of bad trials early: one that reaches first, first x factor, first x factor x factor, ... rounds goes on only if its loss there is among the best 1/factor of those known
+	Halving StudyHalving `json:"halving,omitempty,omitzero"`
+	ID      ID           `json:"id"`
+
+	// Made trials, those under way among them
+	Made int `json:"made"`
+
+	// Metric of a run at its last evaluation: mean loss and share of right answers over the held-out rows, what it cost, bytes that the sites sent
+	Metric StudyMetric `json:"metric"`
+
+	// ModelID of a tenant, model, feature, site or region
+	ModelID  Name      `json:"model_id"`
+	Parallel int       `json:"parallel"`
+	Params   RunParams `json:"params"`
+
+	// Prior trials of others that it began with
+	Prior     int    `json:"prior,omitempty,omitzero"`
+	Repeats   int    `json:"repeats"`
+	Requester string `json:"requester,omitempty,omitzero"`
+
+	// Results the trials by number; empty in a list
+	Results   []StudyTrial     `json:"results"`
+	Seed      int64            `json:"seed,omitempty,omitzero"`
+	Simulated bool             `json:"simulated,omitempty,omitzero"`
+	Space     []StudyDimension `json:"space"`
+	Spent     StudySpent       `json:"spent"`
+
+	// Status exhausted: a privacy budget or the compute budget does not cover one more trial
+	Status StudyStatus `json:"status"`
+
+	// Suggestion the tuning that carries the best trial on; see /tuning/suggestions
+	Suggestion string `json:"suggestion,omitempty,omitzero"`
+
+	// Tenant of a tenant, model, feature, site or region
+	Tenant  Name   `json:"tenant"`
+	Tenants []Name `json:"tenants"`
+	TraceID string `json:"trace_id"`
+
+	// Trials at most
+	Trials     int    `json:"trials"`
+	WorkflowID string `json:"workflow_id"`
+}
+
+// StudyConstraint defines model for StudyConstraint.
+type StudyConstraint struct {
+	AtMost float64 `json:"at_most"`
+
+	// Metric of a run at its last evaluation: mean loss and share of right answers over the held-out rows, what it cost, bytes that the sites sent
+	Metric StudyMetric `json:"metric"`
+}
+
+// StudyDimension a parameter and what it may be, a number from low to high or one of values
+type StudyDimension struct {
+	High float64            `json:"high,omitempty,omitzero"`
+	Kind StudyDimensionKind `json:"kind"`
+
+	// Log equal ratios are equally far apart
+	Log    bool               `json:"log,omitempty,omitzero"`
+	Low    float64            `json:"low,omitempty,omitzero"`
+	Name   StudyDimensionName `json:"name"`
+	Values []string           `json:"values,omitempty,omitzero"`
+}
+
+// StudyDimensionKind defines model for StudyDimension.Kind.
+type StudyDimensionKind string
+
+// StudyDimensionName defines model for StudyDimension.Name.
+type StudyDimensionName string
+
+// StudyEnvironment what the suggestion is for; a study is not made in production
+type StudyEnvironment string
+
+// StudyGoal defines model for StudyGoal.
+type StudyGoal string
+
+// StudyHalving ends the runs of bad trials early: one that reaches first, first x factor, first x factor x factor, ... rounds goes on only if its loss there is among the best 1/factor of those known
+type StudyHalving struct {
+	Factor int `json:"factor"`
+	First  int `json:"first"`
+}
+
+// StudyMeasured defines model for StudyMeasured.
+type StudyMeasured struct {
+	AtMost float64 `json:"at_most"`
+
+	// Metric of a run at its last evaluation: mean loss and share of right answers over the held-out rows, what it cost, bytes that the sites sent
+	Metric StudyMetric `json:"metric"`
+	Value  float64     `json:"value"`
+}
+
+// StudyMetric of a run at its last evaluation: mean loss and share of right answers over the held-out rows, what it cost, bytes that the sites sent
+type StudyMetric string
+
+// StudyPage defines model for StudyPage.
+type StudyPage struct {
+	Items     []Study `json:"items"`
+	Next      string  `json:"next,omitempty,omitzero"`
+	Simulated bool    `json:"simulated,omitempty,omitzero"`
+}
+
+// StudyPoint defines model for StudyPoint.
+type StudyPoint = []StudySetting
+
+// StudyRequest defines model for StudyRequest.
+type StudyRequest struct {
+	// Apply the suggestion is applied, through the same gate as any plan
+	Apply bool `json:"apply,omitempty,omitzero"`
+
+	// BudgetRounds train rounds that all runs together may use; 0 or absent for no limit
+	BudgetRounds int               `json:"budget_rounds,omitempty,omitzero"`
+	Constraints  []StudyConstraint `json:"constraints,omitempty,omitzero"`
+
+	// Enqueued tried first, such as known good ones
+	Enqueued []StudyPoint `json:"enqueued,omitempty,omitzero"`
+
+	// Environment what the suggestion is for; a study is not made in production
+	Environment StudyEnvironment `json:"environment"`
+
+	// From what a closed round of another run left: weights, and the state of the strategy if both runs have the same. Normalisation comes with the weights, so no statistics are taken.
+	From RunOrigin `json:"from,omitempty,omitzero"`
+	Goal StudyGoal `json:"goal,omitempty,omitzero"`
+
+	// Halving ends the runs of bad trials early: one that reaches first, first x factor, first x factor x factor, ... rounds goes on only if its loss there is among the best 1/factor of those known
+	Halving StudyHalving `json:"halving,omitempty,omitzero"`
+
+	// Metric of a run at its last evaluation: mean loss and share of right answers over the held-out rows, what it cost, bytes that the sites sent
+	Metric StudyMetric `json:"metric"`
+
+	// ModelID of a tenant, model, feature, site or region
+	ModelID Name `json:"model_id"`
+
+	// Parallel trials under way at once; 1 if absent
+	Parallel int       `json:"parallel,omitempty,omitzero"`
+	Params   RunParams `json:"params,omitempty,omitzero"`
+
+	// Repeats runs of each trial, with seeds of their own; 1 if absent
+	Repeats int              `json:"repeats,omitempty,omitzero"`
+	Seed    int64            `json:"seed,omitempty,omitzero"`
+	Space   []StudyDimension `json:"space"`
+	Tenants Tenants          `json:"tenants"`
+
+	// Trials at most
+	Trials int `json:"trials"`
+
+	// WarmStart what the study knows before its first trial, as far as it differs from its own runs in nothing but the point and the seed
+	WarmStart StudyWarmStart `json:"warm_start,omitempty,omitzero"`
+}
+
+// StudySetting defines model for StudySetting.
+type StudySetting struct {
+	Name string `json:"name"`
+
+	// Value as text: 0.05, or fedadam
+	Value string `json:"value"`
+}
+
+// StudySpent defines model for StudySpent.
+type StudySpent struct {
+	// Epsilon what the feature that pays most has paid for all runs together; absent in a list
+	Epsilon float64 `json:"epsilon,omitempty,omitzero"`
+
+	// Held those that runs under way may still use; absent in a list
+	Held int `json:"held,omitempty,omitzero"`
+
+	// Rounds train rounds of the runs that are over
+	Rounds int `json:"rounds"`
+
+	// Runs absent in a list
+	Runs int `json:"runs,omitempty,omitzero"`
+}
+
+// StudyStatus exhausted: a privacy budget or the compute budget does not cover one more trial
+type StudyStatus string
+
+// StudyTrial defines model for StudyTrial.
+type StudyTrial struct {
+	Cause       string          `json:"cause,omitempty,omitzero"`
+	Constraints []StudyMeasured `json:"constraints,omitempty,omitzero"`
+
+	// Feasible it keeps every constraint
+	Feasible   *bool      `json:"feasible,omitempty"`
+	Number     int        `json:"number"`
+	Parameters StudyPoint `json:"parameters"`
+
+	// Rounds train rounds that its runs took
+	Rounds int `json:"rounds,omitempty,omitzero"`
+
+	// Rungs losses at the rungs that it reached
+	Rungs []float64 `json:"rungs,omitempty,omitzero"`
+	Runs  []ID      `json:"runs"`
+
+	// State as the Vizier API names it
+	State StudyTrialState `json:"state"`
+
+	// Value mean over its runs; absent before one was measured
+	Value  *float64  `json:"value,omitempty"`
+	Values []float64 `json:"values,omitempty,omitzero"`
+}
+
+// StudyTrialState as the Vizier API names it
+type StudyTrialState string
+
+// StudyWarmStart what the study knows before its first trial, as far as it differs from its own runs in nothing but the point and the seed
+type StudyWarmStart struct {
+	// Runs finished runs of the model, for loss or accuracy
+	Runs bool `json:"runs,omitempty,omitzero"`
+
+	// Studies earlier studies of the model
+	Studies []ID `json:"studies,omitempty,omitzero"`
+}
 
 // SubmissionAccepted defines model for SubmissionAccepted.
 type SubmissionAccepted struct {
@@ -3370,6 +4011,9 @@ type TuningRequest struct {
 
 	// ModelID of a tenant, model, feature, site or region
 	ModelID Name `json:"model_id"`
+
+	// Study a study of the model that is over: its best trial is the suggestion
+	Study string `json:"study,omitempty,omitzero"`
 }
 
 // Verdict defines model for Verdict.
@@ -3539,6 +4183,9 @@ type WorkList struct {
 	// Floors what the withdrawals of the site's tenant have ended: grants of older epochs count no more
 	Floors []ConsentFloor `json:"floors,omitempty,omitzero"`
 	Items  []Work         `json:"items"`
+
+	// Questions about the site's rows, that it has not answered
+	Questions []SiteQuestion `json:"questions,omitempty,omitzero"`
 }
 
 // AliasQuery defines model for AliasQuery.
@@ -3686,6 +4333,12 @@ type AuditConsistencyParams struct {
 type AuditLeavesParams struct {
 	From int64 `form:"from,omitempty" json:"from,omitempty,omitzero"`
 
+	// Own only leaves of the tenant. A page may then be short, or empty, with more behind it: one call looks through so many leaves of everybody
+	Own bool `form:"own,omitempty" json:"own,omitempty,omitzero"`
+
+	// Before with `own`: the leaves below this index, the newest first. Not with `match`
+	Before int64 `form:"before,omitempty" json:"before,omitempty,omitzero"`
+
 	// Match only leaves of the tenant whose kind, subject, actor, digest, statement or trace holds this text, whatever its case
 	Match string `form:"match,omitempty" json:"match,omitempty,omitzero"`
 	Limit Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
@@ -3810,6 +4463,21 @@ type ListFeaturesParams struct {
 
 // PromoteFeatureParams defines parameters for PromoteFeature.
 type PromoteFeatureParams struct {
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetFeatureStatisticsParams defines parameters for GetFeatureStatistics.
+type GetFeatureStatisticsParams struct {
+	// Owner owner of the feature; the tenant itself if absent
+	Owner Name `form:"owner,omitempty" json:"owner,omitempty,omitzero"`
+
+	// Version the version in use if absent
+	Version int `form:"version,omitempty" json:"version,omitempty,omitzero"`
+}
+
+// PublishFeatureStatisticsParams defines parameters for PublishFeatureStatistics.
+type PublishFeatureStatisticsParams struct {
 	// IdempotencyKey required with a token; a simulated caller may leave it out
 	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
 }
@@ -4306,6 +4974,49 @@ type GetRunParams struct {
 	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
 }
 
+// ListStudiesParams defines parameters for ListStudies.
+type ListStudiesParams struct {
+	// Status only studies that stand so
+	Status ListStudiesParamsStatus `form:"status,omitempty" json:"status,omitempty,omitzero"`
+
+	// Model only studies of this model
+	Model Name `form:"model,omitempty" json:"model,omitempty,omitzero"`
+
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// Cursor `next` of the page before
+	Cursor Cursor `form:"cursor,omitempty" json:"cursor,omitempty,omitzero"`
+	Limit  Limit  `form:"limit,omitempty" json:"limit,omitempty,omitzero"`
+}
+
+// ListStudiesParamsStatus defines parameters for ListStudies.
+type ListStudiesParamsStatus string
+
+// StartStudyParams defines parameters for StartStudy.
+type StartStudyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
+// GetStudyParams defines parameters for GetStudy.
+type GetStudyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+}
+
+// StopStudyParams defines parameters for StopStudy.
+type StopStudyParams struct {
+	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
+	Tenant TenantQuery `form:"tenant,omitempty" json:"tenant,omitempty,omitzero"`
+
+	// IdempotencyKey required with a token; a simulated caller may leave it out
+	IdempotencyKey IdempotencyKey `json:"Idempotency-Key,omitempty,omitzero"`
+}
+
 // SuggestTuningParams defines parameters for SuggestTuning.
 type SuggestTuningParams struct {
 	// Tenant the tenant of a simulated caller; with a token it may be left out and must be the token's
@@ -4366,6 +5077,9 @@ type RegisterFeatureJSONRequestBody = FeatureRegistration
 // PromoteFeatureJSONRequestBody defines body for PromoteFeature for application/json ContentType.
 type PromoteFeatureJSONRequestBody = FeaturePromotion
 
+// PublishFeatureStatisticsJSONRequestBody defines body for PublishFeatureStatistics for application/json ContentType.
+type PublishFeatureStatisticsJSONRequestBody = StatisticsRequest
+
 // InvokeJSONRequestBody defines body for Invoke for application/json ContentType.
 type InvokeJSONRequestBody = InvokeRequest
 
@@ -4414,6 +5128,9 @@ type RestoreRecoveryPointJSONRequestBody = RestoreRequest
 // SubmitUpdateJSONRequestBody defines body for SubmitUpdate for application/json ContentType.
 type SubmitUpdateJSONRequestBody = SubmissionRequest
 
+// AnswerQuestionJSONRequestBody defines body for AnswerQuestion for application/json ContentType.
+type AnswerQuestionJSONRequestBody = SiteAnswerRequest
+
 // EnrolSiteJSONRequestBody defines body for EnrolSite for application/json ContentType.
 type EnrolSiteJSONRequestBody = EnrolRequest
 
@@ -4431,6 +5148,12 @@ type ResumeRunJSONRequestBody = StopRequest
 
 // StopRunJSONRequestBody defines body for StopRun for application/json ContentType.
 type StopRunJSONRequestBody = StopRequest
+
+// StartStudyJSONRequestBody defines body for StartStudy for application/json ContentType.
+type StartStudyJSONRequestBody = StudyRequest
+
+// StopStudyJSONRequestBody defines body for StopStudy for application/json ContentType.
+type StopStudyJSONRequestBody = StopRequest
 
 // SuggestTuningJSONRequestBody defines body for SuggestTuning for application/json ContentType.
 type SuggestTuningJSONRequestBody = TuningRequest
@@ -4820,6 +5543,37 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
 	PromoteFeature(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetFeatureStatistics The published statistics of a version of a feature, under differential privacy
+	//
+	// With `owner`, of another tenant's feature: what is published, and only under a grant in force that allows the caller's tenant stats; else there is nothing to be found.
+	//
+	// Corresponds with GET /features/{tenant}/{feature_id}/statistics (the `GetFeatureStatistics` operationId).
+	GetFeatureStatistics(ctx context.Context, tenant TenantPath, featureID Name, params *GetFeatureStatisticsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PublishFeatureStatisticsWithBody Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+	//
+	// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+	// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+	// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+	// outside count as the nearest bound.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+	PublishFeatureStatisticsWithBody(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PublishFeatureStatistics Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+	//
+	// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+	// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+	// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+	// outside count as the nearest bound.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+	PublishFeatureStatistics(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, body PublishFeatureStatisticsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// FeatureVersions Every version of a feature, the newest first, staged ones too
 	//
@@ -5271,6 +6025,26 @@ type ClientInterface interface {
 	// Corresponds with GET /sites (the `ListSites` operationId).
 	ListSites(ctx context.Context, params *ListSitesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// AnswerQuestionWithBody A site's signed answer to a question about its rows
+	//
+	// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+	// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+	AnswerQuestionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AnswerQuestion A site's signed answer to a question about its rows
+	//
+	// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+	// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+	AnswerQuestion(ctx context.Context, body AnswerQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// EnrolSiteWithBody Enrol a site with its key, or renew the token of one that is enrolled with the same key
 	//
 	// Takes any type of body and a specified content type.
@@ -5284,6 +6058,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /sites/enrol (the `EnrolSite` operationId).
 	EnrolSite(ctx context.Context, body EnrolSiteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SiteRuns Runs that are not over and have asked this site
+	//
+	// What a site carries from round to round of another run (what a codec left out, a control variate) it may erase.
+	//
+	// Corresponds with GET /sites/runs (the `SiteRuns` operationId).
+	SiteRuns(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SiteWork Open stages that wait for this site (long poll)
 	//
@@ -5393,6 +6174,44 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /train/status/{id} (the `GetRun` operationId).
 	GetRun(ctx context.Context, id IDPath, params *GetRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListStudies Studies without their trials, newest first
+	//
+	// Corresponds with GET /tuning/studies (the `ListStudies` operationId).
+	ListStudies(ctx context.Context, params *ListStudiesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartStudyWithBody Start a study, whose trials are training runs that publish nothing
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+	StartStudyWithBody(ctx context.Context, params *StartStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StartStudy Start a study, whose trials are training runs that publish nothing
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+	StartStudy(ctx context.Context, params *StartStudyParams, body StartStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetStudy A study with its trials, the best of them, and what they cost
+	//
+	// Corresponds with GET /tuning/studies/{id} (the `GetStudy` operationId).
+	GetStudy(ctx context.Context, id IDPath, params *GetStudyParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StopStudyWithBody Begin no further trial; the runs under way end after their open round
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+	StopStudyWithBody(ctx context.Context, id IDPath, params *StopStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// StopStudy Begin no further trial; the runs under way end after their open round
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+	StopStudy(ctx context.Context, id IDPath, params *StopStudyParams, body StopStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// SuggestTuningWithBody Compute a scorecard and one suggestion; apply it if that is asked for and allowed
 	//
@@ -6161,6 +6980,67 @@ func (c *Client) PromoteFeatureWithBody(ctx context.Context, tenant TenantPath, 
 // Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
 func (c *Client) PromoteFeature(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewPromoteFeatureRequest(c.Server, tenant, featureID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetFeatureStatistics The published statistics of a version of a feature, under differential privacy
+//
+// With `owner`, of another tenant's feature: what is published, and only under a grant in force that allows the caller's tenant stats; else there is nothing to be found.
+//
+// Corresponds with GET /features/{tenant}/{feature_id}/statistics (the `GetFeatureStatistics` operationId).
+func (c *Client) GetFeatureStatistics(ctx context.Context, tenant TenantPath, featureID Name, params *GetFeatureStatisticsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetFeatureStatisticsRequest(c.Server, tenant, featureID, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PublishFeatureStatisticsWithBody Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+//
+// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+// outside count as the nearest bound.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+func (c *Client) PublishFeatureStatisticsWithBody(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPublishFeatureStatisticsRequestWithBody(c.Server, tenant, featureID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PublishFeatureStatistics Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+//
+// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+// outside count as the nearest bound.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+func (c *Client) PublishFeatureStatistics(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, body PublishFeatureStatisticsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPublishFeatureStatisticsRequest(c.Server, tenant, featureID, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -7251,6 +8131,46 @@ func (c *Client) ListSites(ctx context.Context, params *ListSitesParams, reqEdit
 	return c.Client.Do(req)
 }
 
+// AnswerQuestionWithBody A site's signed answer to a question about its rows
+//
+// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+func (c *Client) AnswerQuestionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerQuestionRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AnswerQuestion A site's signed answer to a question about its rows
+//
+// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+func (c *Client) AnswerQuestion(ctx context.Context, body AnswerQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAnswerQuestionRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // EnrolSiteWithBody Enrol a site with its key, or renew the token of one that is enrolled with the same key
 //
 // Takes any type of body and a specified content type.
@@ -7275,6 +8195,23 @@ func (c *Client) EnrolSiteWithBody(ctx context.Context, contentType string, body
 // Corresponds with POST /sites/enrol (the `EnrolSite` operationId).
 func (c *Client) EnrolSite(ctx context.Context, body EnrolSiteJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewEnrolSiteRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SiteRuns Runs that are not over and have asked this site
+//
+// What a site carries from round to round of another run (what a codec left out, a control variate) it may erase.
+//
+// Corresponds with GET /sites/runs (the `SiteRuns` operationId).
+func (c *Client) SiteRuns(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSiteRunsRequest(c.Server)
 	if err != nil {
 		return nil, err
 	}
@@ -7554,6 +8491,104 @@ func (c *Client) StopRun(ctx context.Context, id IDPath, params *StopRunParams, 
 // Corresponds with GET /train/status/{id} (the `GetRun` operationId).
 func (c *Client) GetRun(ctx context.Context, id IDPath, params *GetRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetRunRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListStudies Studies without their trials, newest first
+//
+// Corresponds with GET /tuning/studies (the `ListStudies` operationId).
+func (c *Client) ListStudies(ctx context.Context, params *ListStudiesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListStudiesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartStudyWithBody Start a study, whose trials are training runs that publish nothing
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+func (c *Client) StartStudyWithBody(ctx context.Context, params *StartStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartStudyRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StartStudy Start a study, whose trials are training runs that publish nothing
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+func (c *Client) StartStudy(ctx context.Context, params *StartStudyParams, body StartStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStartStudyRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetStudy A study with its trials, the best of them, and what they cost
+//
+// Corresponds with GET /tuning/studies/{id} (the `GetStudy` operationId).
+func (c *Client) GetStudy(ctx context.Context, id IDPath, params *GetStudyParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetStudyRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StopStudyWithBody Begin no further trial; the runs under way end after their open round
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+func (c *Client) StopStudyWithBody(ctx context.Context, id IDPath, params *StopStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStopStudyRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// StopStudy Begin no further trial; the runs under way end after their open round
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+func (c *Client) StopStudy(ctx context.Context, id IDPath, params *StopStudyParams, body StopStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewStopStudyRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -8454,6 +9489,22 @@ func NewAuditLeavesRequest(server string, params *AuditLeavesParams) (*http.Requ
 		var rawQueryFragments []string
 
 		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "own", params.Own, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "before", params.Before, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: "int64"}); err != nil {
 			return nil, err
 		} else {
 			for _, qp := range strings.Split(queryFrag, "&") {
@@ -9580,6 +10631,145 @@ func NewPromoteFeatureRequestWithBody(server string, tenant TenantPath, featureI
 	}
 
 	operationPath := fmt.Sprintf("/features/%s/%s/promote", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetFeatureStatisticsRequest constructs an http.Request for the GetFeatureStatistics method
+func NewGetFeatureStatisticsRequest(server string, tenant TenantPath, featureID Name, params *GetFeatureStatisticsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "feature_id", featureID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/features/%s/%s/statistics", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "owner", params.Owner, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "version", params.Version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewPublishFeatureStatisticsRequest calls the generic PublishFeatureStatistics builder with application/json body
+func NewPublishFeatureStatisticsRequest(server string, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, body PublishFeatureStatisticsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewPublishFeatureStatisticsRequestWithBody(server, tenant, featureID, params, "application/json", bodyReader)
+}
+
+// NewPublishFeatureStatisticsRequestWithBody constructs an http.Request for the PublishFeatureStatistics method, with any body, and a specified content type
+func NewPublishFeatureStatisticsRequestWithBody(server string, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "tenant", tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "feature_id", featureID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/features/%s/%s/statistics", pathParam0, pathParam1)
 	if operationPath[0] == '/' {
 		operationPath = "." + operationPath
 	}
@@ -12679,6 +13869,46 @@ func NewListSitesRequest(server string, params *ListSitesParams) (*http.Request,
 	return req, nil
 }
 
+// NewAnswerQuestionRequest calls the generic AnswerQuestion builder with application/json body
+func NewAnswerQuestionRequest(server string, body AnswerQuestionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAnswerQuestionRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewAnswerQuestionRequestWithBody constructs an http.Request for the AnswerQuestion method, with any body, and a specified content type
+func NewAnswerQuestionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/sites/answers")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewEnrolSiteRequest calls the generic EnrolSite builder with application/json body
 func NewEnrolSiteRequest(server string, body EnrolSiteJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -12715,6 +13945,33 @@ func NewEnrolSiteRequestWithBody(server string, contentType string, body io.Read
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewSiteRunsRequest constructs an http.Request for the SiteRuns method
+func NewSiteRunsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/sites/runs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
 
 	return req, nil
 }
@@ -13524,6 +14781,304 @@ func NewGetRunRequest(server string, id IDPath, params *GetRunParams) (*http.Req
 	return req, nil
 }
 
+// NewListStudiesRequest constructs an http.Request for the ListStudies method
+func NewListStudiesRequest(server string, params *ListStudiesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tuning/studies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "status", params.Status, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "model", params.Model, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStartStudyRequest calls the generic StartStudy builder with application/json body
+func NewStartStudyRequest(server string, params *StartStudyParams, body StartStudyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStartStudyRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewStartStudyRequestWithBody constructs an http.Request for the StartStudy method, with any body, and a specified content type
+func NewStartStudyRequestWithBody(server string, params *StartStudyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tuning/studies")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
+// NewGetStudyRequest constructs an http.Request for the GetStudy method
+func NewGetStudyRequest(server string, id IDPath, params *GetStudyParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tuning/studies/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewStopStudyRequest calls the generic StopStudy builder with application/json body
+func NewStopStudyRequest(server string, id IDPath, params *StopStudyParams, body StopStudyJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewStopStudyRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewStopStudyRequestWithBody constructs an http.Request for the StopStudy method, with any body, and a specified content type
+func NewStopStudyRequestWithBody(server string, id IDPath, params *StopStudyParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/tuning/studies/%s/stop", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tenant", params.Tenant, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		var headerParam0 string
+
+		headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+		if err != nil {
+			return nil, err
+		}
+
+		req.Header.Set("Idempotency-Key", headerParam0)
+
+	}
+
+	return req, nil
+}
+
 // NewSuggestTuningRequest calls the generic SuggestTuning builder with application/json body
 func NewSuggestTuningRequest(server string, params *SuggestTuningParams, body SuggestTuningJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
@@ -14097,6 +15652,39 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /features/{tenant}/{feature_id}/promote (the `PromoteFeature` operationId).
 	PromoteFeatureWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PromoteFeatureParams, body PromoteFeatureJSONRequestBody, reqEditors ...RequestEditorFn) (*PromoteFeatureResponse, error)
 
+	// GetFeatureStatisticsWithResponse The published statistics of a version of a feature, under differential privacy
+	//
+	// With `owner`, of another tenant's feature: what is published, and only under a grant in force that allows the caller's tenant stats; else there is nothing to be found.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /features/{tenant}/{feature_id}/statistics (the `GetFeatureStatistics` operationId).
+	GetFeatureStatisticsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *GetFeatureStatisticsParams, reqEditors ...RequestEditorFn) (*GetFeatureStatisticsResponse, error)
+
+	// PublishFeatureStatisticsWithBodyWithResponse Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+	//
+	// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+	// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+	// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+	// outside count as the nearest bound.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+	PublishFeatureStatisticsWithBodyWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PublishFeatureStatisticsResponse, error)
+
+	// PublishFeatureStatisticsWithResponse Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+	//
+	// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+	// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+	// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+	// outside count as the nearest bound.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+	PublishFeatureStatisticsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, body PublishFeatureStatisticsJSONRequestBody, reqEditors ...RequestEditorFn) (*PublishFeatureStatisticsResponse, error)
+
 	// FeatureVersionsWithResponse Every version of a feature, the newest first, staged ones too
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -14609,6 +16197,26 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /sites (the `ListSites` operationId).
 	ListSitesWithResponse(ctx context.Context, params *ListSitesParams, reqEditors ...RequestEditorFn) (*ListSitesResponse, error)
 
+	// AnswerQuestionWithBodyWithResponse A site's signed answer to a question about its rows
+	//
+	// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+	// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+	AnswerQuestionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerQuestionResponse, error)
+
+	// AnswerQuestionWithResponse A site's signed answer to a question about its rows
+	//
+	// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+	// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+	AnswerQuestionWithResponse(ctx context.Context, body AnswerQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerQuestionResponse, error)
+
 	// EnrolSiteWithBodyWithResponse Enrol a site with its key, or renew the token of one that is enrolled with the same key
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -14622,6 +16230,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /sites/enrol (the `EnrolSite` operationId).
 	EnrolSiteWithResponse(ctx context.Context, body EnrolSiteJSONRequestBody, reqEditors ...RequestEditorFn) (*EnrolSiteResponse, error)
+
+	// SiteRunsWithResponse Runs that are not over and have asked this site
+	//
+	// What a site carries from round to round of another run (what a codec left out, a control variate) it may erase.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /sites/runs (the `SiteRuns` operationId).
+	SiteRunsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*SiteRunsResponse, error)
 
 	// SiteWorkWithResponse Open stages that wait for this site (long poll)
 	//
@@ -14745,6 +16362,48 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /train/status/{id} (the `GetRun` operationId).
 	GetRunWithResponse(ctx context.Context, id IDPath, params *GetRunParams, reqEditors ...RequestEditorFn) (*GetRunResponse, error)
+
+	// ListStudiesWithResponse Studies without their trials, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /tuning/studies (the `ListStudies` operationId).
+	ListStudiesWithResponse(ctx context.Context, params *ListStudiesParams, reqEditors ...RequestEditorFn) (*ListStudiesResponse, error)
+
+	// StartStudyWithBodyWithResponse Start a study, whose trials are training runs that publish nothing
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+	StartStudyWithBodyWithResponse(ctx context.Context, params *StartStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartStudyResponse, error)
+
+	// StartStudyWithResponse Start a study, whose trials are training runs that publish nothing
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+	StartStudyWithResponse(ctx context.Context, params *StartStudyParams, body StartStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*StartStudyResponse, error)
+
+	// GetStudyWithResponse A study with its trials, the best of them, and what they cost
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /tuning/studies/{id} (the `GetStudy` operationId).
+	GetStudyWithResponse(ctx context.Context, id IDPath, params *GetStudyParams, reqEditors ...RequestEditorFn) (*GetStudyResponse, error)
+
+	// StopStudyWithBodyWithResponse Begin no further trial; the runs under way end after their open round
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+	StopStudyWithBodyWithResponse(ctx context.Context, id IDPath, params *StopStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StopStudyResponse, error)
+
+	// StopStudyWithResponse Begin no further trial; the runs under way end after their open round
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+	StopStudyWithResponse(ctx context.Context, id IDPath, params *StopStudyParams, body StopStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*StopStudyResponse, error)
 
 	// SuggestTuningWithBodyWithResponse Compute a scorecard and one suggestion; apply it if that is asked for and allowed
 	//
@@ -17937,6 +19596,221 @@ func (r PromoteFeatureResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r PromoteFeatureResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetFeatureStatisticsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FeatureStatistics
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetFeatureStatisticsResponse) GetJSON200() *FeatureStatistics {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetFeatureStatisticsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetFeatureStatisticsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetFeatureStatisticsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetFeatureStatisticsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetFeatureStatisticsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type PublishFeatureStatisticsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *FeatureStatistics
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *FeatureStatistics
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PublishFeatureStatisticsResponse) GetJSON200() *FeatureStatistics {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PublishFeatureStatisticsResponse) GetJSON202() *FeatureStatistics {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r PublishFeatureStatisticsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r PublishFeatureStatisticsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PublishFeatureStatisticsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PublishFeatureStatisticsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PublishFeatureStatisticsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -22704,6 +24578,117 @@ func (r ListSitesResponse) ContentType() string {
 	return ""
 }
 
+type AnswerQuestionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *SiteAnswerAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r AnswerQuestionResponse) GetJSON202() *SiteAnswerAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r AnswerQuestionResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r AnswerQuestionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AnswerQuestionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AnswerQuestionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AnswerQuestionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type EnrolSiteResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -22802,6 +24787,89 @@ func (r EnrolSiteResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r EnrolSiteResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SiteRunsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OpenRuns
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SiteRunsResponse) GetJSON200() *OpenRuns {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r SiteRunsResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r SiteRunsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SiteRunsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SiteRunsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SiteRunsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -24014,6 +26082,422 @@ func (r GetRunResponse) ContentType() string {
 	return ""
 }
 
+type ListStudiesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *StudyPage
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListStudiesResponse) GetJSON200() *StudyPage {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r ListStudiesResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r ListStudiesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListStudiesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListStudiesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListStudiesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type StartStudyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *RunAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StartStudyResponse) GetJSON202() *RunAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r StartStudyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r StartStudyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StartStudyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StartStudyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StartStudyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetStudyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Study
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetStudyResponse) GetJSON200() *Study {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r GetStudyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r GetStudyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetStudyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetStudyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetStudyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type StopStudyResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *RunAccepted
+	// ApplicationProblemJSON400 the response for an HTTP 400 `application/problem+json` response
+	ApplicationProblemJSON400 *Problem
+	// ApplicationProblemJSON401 the response for an HTTP 401 `application/problem+json` response
+	ApplicationProblemJSON401 *Problem
+	// ApplicationProblemJSON403 the response for an HTTP 403 `application/problem+json` response
+	ApplicationProblemJSON403 *Problem
+	// ApplicationProblemJSON404 the response for an HTTP 404 `application/problem+json` response
+	ApplicationProblemJSON404 *Problem
+	// ApplicationProblemJSON409 the response for an HTTP 409 `application/problem+json` response
+	ApplicationProblemJSON409 *Problem
+	// ApplicationProblemJSON413 the response for an HTTP 413 `application/problem+json` response
+	ApplicationProblemJSON413 *Problem
+	// ApplicationProblemJSON415 the response for an HTTP 415 `application/problem+json` response
+	ApplicationProblemJSON415 *Problem
+	// ApplicationProblemJSON422 the response for an HTTP 422 `application/problem+json` response
+	ApplicationProblemJSON422 *Problem
+	// ApplicationProblemJSON429 the response for an HTTP 429 `application/problem+json` response
+	ApplicationProblemJSON429 *Problem
+	// ApplicationProblemJSON500 the response for an HTTP 500 `application/problem+json` response
+	ApplicationProblemJSON500 *Problem
+	// ApplicationProblemJSON503 the response for an HTTP 503 `application/problem+json` response
+	ApplicationProblemJSON503 *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r StopStudyResponse) GetJSON202() *RunAccepted {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSON400 returns the response for an HTTP 400 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON400() *Problem {
+	return r.ApplicationProblemJSON400
+}
+
+// GetApplicationProblemJSON401 returns the response for an HTTP 401 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON401() *Problem {
+	return r.ApplicationProblemJSON401
+}
+
+// GetApplicationProblemJSON403 returns the response for an HTTP 403 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON403() *Problem {
+	return r.ApplicationProblemJSON403
+}
+
+// GetApplicationProblemJSON404 returns the response for an HTTP 404 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON404() *Problem {
+	return r.ApplicationProblemJSON404
+}
+
+// GetApplicationProblemJSON409 returns the response for an HTTP 409 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON409() *Problem {
+	return r.ApplicationProblemJSON409
+}
+
+// GetApplicationProblemJSON413 returns the response for an HTTP 413 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON413() *Problem {
+	return r.ApplicationProblemJSON413
+}
+
+// GetApplicationProblemJSON415 returns the response for an HTTP 415 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON415() *Problem {
+	return r.ApplicationProblemJSON415
+}
+
+// GetApplicationProblemJSON422 returns the response for an HTTP 422 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON422() *Problem {
+	return r.ApplicationProblemJSON422
+}
+
+// GetApplicationProblemJSON429 returns the response for an HTTP 429 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON429() *Problem {
+	return r.ApplicationProblemJSON429
+}
+
+// GetApplicationProblemJSON500 returns the response for an HTTP 500 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON500() *Problem {
+	return r.ApplicationProblemJSON500
+}
+
+// GetApplicationProblemJSON503 returns the response for an HTTP 503 `application/problem+json` response
+func (r StopStudyResponse) GetApplicationProblemJSON503() *Problem {
+	return r.ApplicationProblemJSON503
+}
+
+// GetBody returns the raw response body bytes
+func (r StopStudyResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r StopStudyResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r StopStudyResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r StopStudyResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type SuggestTuningResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -24922,6 +27406,57 @@ func (c *ClientWithResponses) PromoteFeatureWithResponse(ctx context.Context, te
 	return ParsePromoteFeatureResponse(rsp)
 }
 
+// GetFeatureStatisticsWithResponse The published statistics of a version of a feature, under differential privacy
+//
+// With `owner`, of another tenant's feature: what is published, and only under a grant in force that allows the caller's tenant stats; else there is nothing to be found.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /features/{tenant}/{feature_id}/statistics (the `GetFeatureStatistics` operationId).
+func (c *ClientWithResponses) GetFeatureStatisticsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *GetFeatureStatisticsParams, reqEditors ...RequestEditorFn) (*GetFeatureStatisticsResponse, error) {
+	rsp, err := c.GetFeatureStatistics(ctx, tenant, featureID, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetFeatureStatisticsResponse(rsp)
+}
+
+// PublishFeatureStatisticsWithBodyWithResponse Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+//
+// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+// outside count as the nearest bound.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+func (c *ClientWithResponses) PublishFeatureStatisticsWithBodyWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*PublishFeatureStatisticsResponse, error) {
+	rsp, err := c.PublishFeatureStatisticsWithBody(ctx, tenant, featureID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePublishFeatureStatisticsResponse(rsp)
+}
+
+// PublishFeatureStatisticsWithResponse Charge the feature's budget, have the tenant's sites compute statistics of the version in use, and publish them
+//
+// Once for a version: what is published or under way is returned with 200 and charges nothing, whatever is asked for. An attempt that
+// failed may be followed by another; what no site answered is given back to the budget. Bounds of columns are public: they come from
+// the request, or from the range in the feature's semantics, or from `minimum` and `maximum` of its schema, never from rows. Values
+// outside count as the nearest bound.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /features/{tenant}/{feature_id}/statistics (the `PublishFeatureStatistics` operationId).
+func (c *ClientWithResponses) PublishFeatureStatisticsWithResponse(ctx context.Context, tenant TenantPath, featureID Name, params *PublishFeatureStatisticsParams, body PublishFeatureStatisticsJSONRequestBody, reqEditors ...RequestEditorFn) (*PublishFeatureStatisticsResponse, error) {
+	rsp, err := c.PublishFeatureStatistics(ctx, tenant, featureID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePublishFeatureStatisticsResponse(rsp)
+}
+
 // FeatureVersionsWithResponse Every version of a feature, the newest first, staged ones too
 //
 // Returns a wrapper object for the known response body format(s).
@@ -25812,6 +28347,38 @@ func (c *ClientWithResponses) ListSitesWithResponse(ctx context.Context, params 
 	return ParseListSitesResponse(rsp)
 }
 
+// AnswerQuestionWithBodyWithResponse A site's signed answer to a question about its rows
+//
+// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+func (c *ClientWithResponses) AnswerQuestionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AnswerQuestionResponse, error) {
+	rsp, err := c.AnswerQuestionWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerQuestionResponse(rsp)
+}
+
+// AnswerQuestionWithResponse A site's signed answer to a question about its rows
+//
+// The bundle holds a statement of predicate type summary/v1 by the site's enrolled key, about the digest of the question. All its numbers
+// are noised by the site, or it says why there are none. The first answer counts: the same statement again is the same answer.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /sites/answers (the `AnswerQuestion` operationId).
+func (c *ClientWithResponses) AnswerQuestionWithResponse(ctx context.Context, body AnswerQuestionJSONRequestBody, reqEditors ...RequestEditorFn) (*AnswerQuestionResponse, error) {
+	rsp, err := c.AnswerQuestion(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAnswerQuestionResponse(rsp)
+}
+
 // EnrolSiteWithBodyWithResponse Enrol a site with its key, or renew the token of one that is enrolled with the same key
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
@@ -25836,6 +28403,21 @@ func (c *ClientWithResponses) EnrolSiteWithResponse(ctx context.Context, body En
 		return nil, err
 	}
 	return ParseEnrolSiteResponse(rsp)
+}
+
+// SiteRunsWithResponse Runs that are not over and have asked this site
+//
+// What a site carries from round to round of another run (what a codec left out, a control variate) it may erase.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /sites/runs (the `SiteRuns` operationId).
+func (c *ClientWithResponses) SiteRunsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*SiteRunsResponse, error) {
+	rsp, err := c.SiteRuns(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSiteRunsResponse(rsp)
 }
 
 // SiteWorkWithResponse Open stages that wait for this site (long poll)
@@ -26061,6 +28643,84 @@ func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, id IDPath,
 		return nil, err
 	}
 	return ParseGetRunResponse(rsp)
+}
+
+// ListStudiesWithResponse Studies without their trials, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /tuning/studies (the `ListStudies` operationId).
+func (c *ClientWithResponses) ListStudiesWithResponse(ctx context.Context, params *ListStudiesParams, reqEditors ...RequestEditorFn) (*ListStudiesResponse, error) {
+	rsp, err := c.ListStudies(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListStudiesResponse(rsp)
+}
+
+// StartStudyWithBodyWithResponse Start a study, whose trials are training runs that publish nothing
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+func (c *ClientWithResponses) StartStudyWithBodyWithResponse(ctx context.Context, params *StartStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StartStudyResponse, error) {
+	rsp, err := c.StartStudyWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartStudyResponse(rsp)
+}
+
+// StartStudyWithResponse Start a study, whose trials are training runs that publish nothing
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tuning/studies (the `StartStudy` operationId).
+func (c *ClientWithResponses) StartStudyWithResponse(ctx context.Context, params *StartStudyParams, body StartStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*StartStudyResponse, error) {
+	rsp, err := c.StartStudy(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStartStudyResponse(rsp)
+}
+
+// GetStudyWithResponse A study with its trials, the best of them, and what they cost
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /tuning/studies/{id} (the `GetStudy` operationId).
+func (c *ClientWithResponses) GetStudyWithResponse(ctx context.Context, id IDPath, params *GetStudyParams, reqEditors ...RequestEditorFn) (*GetStudyResponse, error) {
+	rsp, err := c.GetStudy(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetStudyResponse(rsp)
+}
+
+// StopStudyWithBodyWithResponse Begin no further trial; the runs under way end after their open round
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+func (c *ClientWithResponses) StopStudyWithBodyWithResponse(ctx context.Context, id IDPath, params *StopStudyParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*StopStudyResponse, error) {
+	rsp, err := c.StopStudyWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStopStudyResponse(rsp)
+}
+
+// StopStudyWithResponse Begin no further trial; the runs under way end after their open round
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /tuning/studies/{id}/stop (the `StopStudy` operationId).
+func (c *ClientWithResponses) StopStudyWithResponse(ctx context.Context, id IDPath, params *StopStudyParams, body StopStudyJSONRequestBody, reqEditors ...RequestEditorFn) (*StopStudyResponse, error) {
+	rsp, err := c.StopStudy(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseStopStudyResponse(rsp)
 }
 
 // SuggestTuningWithBodyWithResponse Compute a scorecard and one suggestion; apply it if that is asked for and allowed
@@ -28753,6 +31413,191 @@ func ParsePromoteFeatureResponse(rsp *http.Response) (*PromoteFeatureResponse, e
 			return nil, err
 		}
 		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetFeatureStatisticsResponse parses an HTTP response from a GetFeatureStatisticsWithResponse call
+func ParseGetFeatureStatisticsResponse(rsp *http.Response) (*GetFeatureStatisticsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetFeatureStatisticsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FeatureStatistics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParsePublishFeatureStatisticsResponse parses an HTTP response from a PublishFeatureStatisticsWithResponse call
+func ParsePublishFeatureStatisticsResponse(rsp *http.Response) (*PublishFeatureStatisticsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PublishFeatureStatisticsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest FeatureStatistics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest FeatureStatistics
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
 		var dest Problem
@@ -32892,6 +35737,102 @@ func ParseListSitesResponse(rsp *http.Response) (*ListSitesResponse, error) {
 	return response, nil
 }
 
+// ParseAnswerQuestionResponse parses an HTTP response from a AnswerQuestionWithResponse call
+func ParseAnswerQuestionResponse(rsp *http.Response) (*AnswerQuestionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AnswerQuestionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest SiteAnswerAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseEnrolSiteResponse parses an HTTP response from a EnrolSiteWithResponse call
 func ParseEnrolSiteResponse(rsp *http.Response) (*EnrolSiteResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -32954,6 +35895,74 @@ func ParseEnrolSiteResponse(rsp *http.Response) (*EnrolSiteResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSiteRunsResponse parses an HTTP response from a SiteRunsWithResponse call
+func ParseSiteRunsResponse(rsp *http.Response) (*SiteRunsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SiteRunsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OpenRuns
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem
@@ -33983,6 +36992,362 @@ func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
 			return nil, err
 		}
 		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListStudiesResponse parses an HTTP response from a ListStudiesWithResponse call
+func ParseListStudiesResponse(rsp *http.Response) (*ListStudiesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListStudiesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest StudyPage
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStartStudyResponse parses an HTTP response from a StartStudyWithResponse call
+func ParseStartStudyResponse(rsp *http.Response) (*StartStudyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StartStudyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest RunAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetStudyResponse parses an HTTP response from a GetStudyWithResponse call
+func ParseGetStudyResponse(rsp *http.Response) (*GetStudyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetStudyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Study
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON429 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 500:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON500 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 503:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON503 = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseStopStudyResponse parses an HTTP response from a StopStudyWithResponse call
+func ParseStopStudyResponse(rsp *http.Response) (*StopStudyResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &StopStudyResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest RunAccepted
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 400:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON400 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 401:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON401 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 403:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON403 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 404:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON404 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 409:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON409 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 413:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON413 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 415:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON415 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 422:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSON422 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 429:
 		var dest Problem

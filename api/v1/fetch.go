@@ -127,7 +127,8 @@ func New(server, token string, client *http.Client) (*Client, error) {
 func leaveOut(_ context.Context, req *http.Request) error {
 	query := req.URL.Query()
 	for name, values := range query {
-		zero := values[0] == "0" && (name == "limit" || name == "version" || name == "size")
+		zero := values[0] == "0" && (name == "limit" || name == "version" || name == "size" || name == "before")
+		zero = zero || values[0] == "false" && name == "own"
 		zero = zero || values[0] == "0001-01-01T00:00:00Z"
 		if values[0] == "" || zero {
 			query.Del(name)

@@ -177,11 +177,11 @@ func (a *app) wireAPI(ctx context.Context, c config.Config, db *postgres.DB, tem
 		},
 	}
 	wired := api.Ports{
-		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Consents: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
+		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Consents: db.Catalog(), Statistics: db.Statistics(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
 		Blobs: blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules, Budgets: db.Budgets(),
 		Replicas: db.ModelReplicas(), Recoveries: db.RecoveryPoints(), Decisions: db.Decisions(), Rollouts: db.RolloutViews(), Revocations: db.Revocations(),
-		Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{},
+		Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{}, Studies: db.StudyViews(),
 	}
 	return options, wired, nil
 }

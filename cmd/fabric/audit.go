@@ -30,11 +30,26 @@ does with other tools: docs/protocol/audit-log.md.`,
 }
 
 func newAuditList(a *app) *cobra.Command {
-	var from int64
+	var from, before int64
+	var own, newest bool
 	list := a.command("list", "Show leaves of the audit log", cobra.NoArgs, func(c *caller, cmd *cobra.Command, _ []string) error {
-		page, err := v1.Fetch[v1.LeafPage](c.AuditLeaves(cmd.Context(), &v1.AuditLeavesParams{From: from, Tenant: c.tenant, Limit: leavesAtOnce}))
+		ask := v1.AuditLeavesParams{From: from, Tenant: c.tenant, Limit: leavesAtOnce, Own: own || newest || before > 0, Before: before}
+		if newest && before == 0 {
+			ask.Before = lastPlace
+		}
+		page, err := v1.Fetch[v1.LeafPage](c.AuditLeaves(cmd.Context(), &ask))
 		if err != nil {
 			return err
+		}
+		if page.Next > 0 { // a page of one's own may be empty and have more behind it
+			flag := "--from"
+			switch {
+			case ask.Before > 0:
+				flag = "--before"
+			case own:
+				flag = "--own --from"
+			}
+			defer fmt.Fprintf(a.Err, "more of the log: fabric audit list %s %d\n", flag, page.Next)
 		}
 		return c.print(page, func(w *tabwriter.Writer) {
 			fmt.Fprintln(w, "INDEX\tAT\tKIND\tACTOR\tSUBJECT\tHASH")
@@ -46,13 +61,23 @@ func newAuditList(a *app) *cobra.Command {
 				case json.Unmarshal(item.Leaf, &leaf) != nil:
 					leaf.Kind = "(unreadable)"
 				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", item.Index, leaf.At.Format(time.RFC3339), leaf.Kind, leaf.Actor, leaf.Subject, short(item.Hash))
+				at := "-"
+				if !leaf.At.IsZero() {
+					at = leaf.At.Format(time.RFC3339)
+				}
+				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%s\t%s\n", item.Index, at, leaf.Kind, leaf.Actor, leaf.Subject, short(item.Hash))
 			}
 		})
 	})
 	list.Flags().Int64Var(&from, "from", 0, "first index")
+	list.Flags().BoolVar(&own, "own", false, "only leaves of the tenant")
+	list.Flags().BoolVar(&newest, "newest", false, "only leaves of the tenant, the newest first")
+	list.Flags().Int64Var(&before, "before", 0, "only leaves of the tenant below this index, the newest first")
 	return list
 }
+
+// lastPlace is after every leaf: the largest number that JSON tells exactly.
+const lastPlace = 1<<53 - 1
 
 func newAuditProve(a *app) *cobra.Command {
 	var from, out, pin string

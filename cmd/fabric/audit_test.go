@@ -16,6 +16,7 @@ import (
 
 	"github.com/atom-fabric/fabric/api"
 	"github.com/atom-fabric/fabric/api/apitest"
+	v1 "github.com/atom-fabric/fabric/api/v1"
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/catalog"
 	"github.com/atom-fabric/fabric/internal/issuer"
@@ -86,7 +87,23 @@ func TestARunningLogIsReadProvenAndKept(t *testing.T) {
 	out := d.ok("audit", "list")
 	require.Equal(t, 3, strings.Count(out, "feature.registered"), out)
 	require.Equal(t, 2, strings.Count(out, "(another tenant's)"), "a leaf is its tenant's")
+	require.NotContains(t, out, "0001-01-01")
 	require.Equal(t, 1, strings.Count(d.ok("audit", "list", "--from", "4"), "feature.registered"))
+
+	for flags, want := range map[string][]int64{
+		"--own": {0, 2, 4}, "--own --from 3": {4}, "--newest": {4, 2, 0}, "--before 4": {2, 0}, "--before 4 --from 1": {2}, "--newest --from 5": {},
+	} {
+		var page v1.LeafPage
+		require.NoError(t, json.Unmarshal([]byte(d.ok(append([]string{"audit", "list", "-o", "json"}, strings.Fields(flags)...)...)), &page), flags)
+		got := []int64{}
+		for _, l := range page.Items {
+			got = append(got, l.Index)
+			require.NotEmpty(t, l.Leaf, flags)
+		}
+		require.Equal(t, want, got, flags)
+		require.Zero(t, page.Next, flags)
+	}
+	d.fails(exitFailure, "must be at least 1", "audit", "list", "--before", "-1")
 
 	var check auditCheck
 	require.NoError(t, json.Unmarshal([]byte(d.ok("audit", "verify", "-o", "json")), &check))

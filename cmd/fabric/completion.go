@@ -217,6 +217,7 @@ func flagChoices() map[string][]string {
 		"privacy-unit": {"site", "example"},
 		"compression":  {"fp16", "bf16", "int8", "topk", "randk"},
 		"canary":       {"usual", "none", "1,5,25,50,100"},
+		"shadow":       {"1%", "10%", "100%"},
 		"decision":     {"stop", "retrain", "retire"},
 		"role":         {"data-scientist", "operator", "approver", "auditor", "admin", "data-plane"},
 		"in":           {"file", "transit", "token"},

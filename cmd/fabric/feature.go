@@ -105,7 +105,7 @@ func newFeature(a *app) *cobra.Command {
 		}
 		return c.print(f, func(w *tabwriter.Writer) { features(w, f) })
 	})
-	cmd.AddCommand(register, list, versions, promote, withdraw)
+	cmd.AddCommand(register, list, versions, promote, newFeatureStatistics(a), withdraw)
 	return cmd
 }
 

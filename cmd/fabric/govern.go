@@ -82,10 +82,10 @@ func (c *caller) rollout(id string) func(context.Context) (v1.Action, error) {
 }
 
 func newTune(a *app) *cobra.Command {
-	var environment string
+	var environment, study string
 	var apply bool
 	cmd := a.command("tune MODEL", "Compute a scorecard and one suggestion; outside production it may be applied at once", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		accepted, err := v1.Fetch[v1.ActionAccepted](c.SuggestTuning(cmd.Context(), &v1.SuggestTuningParams{Tenant: c.tenant}, v1.TuningRequest{ModelID: args[0], Environment: v1.Environment(environment), Apply: apply}))
+		accepted, err := v1.Fetch[v1.ActionAccepted](c.SuggestTuning(cmd.Context(), &v1.SuggestTuningParams{Tenant: c.tenant}, v1.TuningRequest{ModelID: args[0], Environment: v1.Environment(environment), Apply: apply, Study: study}))
 		if err != nil {
 			return err
 		}
@@ -99,6 +99,7 @@ func newTune(a *app) *cobra.Command {
 	})
 	cmd.Flags().StringVar(&environment, "environment", "dev", "dev, staging or production")
 	cmd.Flags().BoolVar(&apply, "apply", false, "apply the suggestion: by itself outside production, else with an approver")
+	cmd.Flags().StringVar(&study, "study", "", "suggest the best trial of this study, which is over")
 	return cmd
 }
 

@@ -126,7 +126,7 @@ func newRoot(io streams, environ []string) *cobra.Command {
 	}{
 		{"try", newUp}, {"try", newDemo}, {"try", newTour}, {"try", newSimulate}, {"try", newToken},
 		{"use", newFeature}, {"use", newConsent}, {"use", newLineage}, {"use", newBudget}, {"use", newRound}, {"use", newModel}, {"use", newPromote}, {"use", newRollout}, {"use", newRollback}, {"use", newSnapshot}, {"use", newApprovals}, {"use", newApprove},
-		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newProposals}, {"use", newScorecard}, {"use", newPlot}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
+		{"use", newApprover}, {"use", newInvoke}, {"use", newTrace}, {"use", newEvidence}, {"use", newVerify}, {"use", newPolicy}, {"use", newProposals}, {"use", newScorecard}, {"use", newPlot}, {"use", newStudy}, {"use", newTune}, {"use", newAudit}, {"use", newKeys},
 		{"run", newAPI}, {"run", newWorker}, {"run", newRegistry}, {"run", newPostgres}, {"run", newMigrate},
 		{"run", newDoctor}, {"run", newPrecheck}, {"run", newReport}, {"run", newConfig}, {"run", newHealthcheck},
 	} {

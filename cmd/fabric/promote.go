@@ -126,6 +126,13 @@ func (c *caller) printAction(action v1.Action) error {
 
 func actionRows(w *tabwriter.Writer, action v1.Action) {
 	fmt.Fprintf(w, "%s %s: %s %s\nrequested by\t%s\nplan\t%s\nrisk\t%d of 100, %d approvals\n", action.Kind, action.ID, action.State, action.Cause, action.Requester, action.PlanDigest, action.Risk, action.ApprovalsNeeded)
+	var plan promotion.Plan
+	if action.Kind == promotion.KindTuning && json.Unmarshal(action.Plan, &plan) == nil && len(plan.Diff) > 0 {
+		fmt.Fprintln(w, "\nCHANGES\tFROM\tTO")
+		for _, d := range plan.Diff {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", d.What, d.From, d.To)
+		}
+	}
 	if len(action.Evidence) > 0 {
 		fmt.Fprintln(w, "\nREGION\tSNAPSHOT\tPACKAGE\tPOLICY")
 	}

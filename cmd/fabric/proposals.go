@@ -47,9 +47,9 @@ func newProposalList(a *app) *cobra.Command {
 		return c.see(cmd.Context(), *watch, func(ctx context.Context) (sight, error) {
 			page, err := v1.Fetch[v1.ProposalPage](c.ListProposals(ctx, &v1.ListProposalsParams{Tenant: c.tenant}))
 			return sight{value: page, rows: func(w *tabwriter.Writer) {
-				fmt.Fprintln(w, "PROPOSAL\tDIRECTION\tTEMPLATE\tTARGET\tFROM\tTO\tRISK\tSTATE\tAPPROVAL")
+				fmt.Fprintln(w, "PROPOSAL\tDIRECTION\tTEMPLATE\tTARGET\tFROM\tTO\tRISK\tSTATE\tAPPROVAL\tEXPIRES")
 				for _, p := range page.Items {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", p.ID, p.Direction, p.Template, p.Target, p.From, p.To, p.Risk, p.State, p.Approval)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\t%s\n", p.ID, p.Direction, p.Template, p.Target, p.From, p.To, p.Risk, p.State, p.Approval, p.ExpiresAt.Format("2006-01-02 15:04"))
 				}
 			}}, err
 		})

@@ -19,14 +19,17 @@ import (
 
 // canaryFlags are what of a rollout's design is said on the command line.
 type canaryFlags struct {
-	shares                string
+	shares, shadow        string
 	margin, latency, risk float64
 	answers, planned      int
+	copies                int
 	bake, look, deadline  time.Duration
 }
 
 func (c *canaryFlags) add(f *pflag.FlagSet) {
 	f.StringVar(&c.shares, "canary", "", "shares of the answers in percent, as 1,5,25,50,100; \"usual\" or \"none\" (default: usual in production, else none)")
+	f.StringVar(&c.shadow, "shadow", "", "before the first share, send the version a copy of so many percent of the requests, as 10%, and discard its answers (default: none)")
+	f.IntVar(&c.copies, "shadow-answers", 0, "copies in a region before its shadow may pass (default: as --answers)")
 	f.Float64Var(&c.margin, "margin", 0, "errors may be up by so many percentage points (default 2)")
 	f.Float64Var(&c.latency, "latency-margin", 0, "the mean latency may be up by so many percent (default 20)")
 	f.IntVar(&c.answers, "answers", 0, "answers on either side before a step may pass (default 500)")
@@ -43,6 +46,14 @@ func (c *canaryFlags) request() (v1.CanaryRequest, error) {
 		BakeSeconds: int(c.bake / time.Second), LookSeconds: int(c.look / time.Second), DeadlineSeconds: int(c.deadline / time.Second),
 		Answers: c.answers, PlannedAnswers: c.planned,
 		ErrorMarginBp: basis(c.margin), LatencyMarginBp: basis(c.latency), AlphaBp: basis(c.risk),
+		ShadowAnswers: c.copies,
+	}
+	if c.shadow != "" {
+		share, ok := shareOf(strings.TrimSuffix(c.shadow, "%"))
+		if !ok {
+			return out, usage(fmt.Errorf("--shadow: %q is no share in percent", c.shadow))
+		}
+		out.ShadowBp = share
 	}
 	switch c.shares {
 	case "":
@@ -52,14 +63,20 @@ func (c *canaryFlags) request() (v1.CanaryRequest, error) {
 		out.Usual = true
 	default:
 		for _, text := range strings.Split(c.shares, ",") {
-			share, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-			if err != nil || !(share > 0 && share <= 100) {
+			share, ok := shareOf(text)
+			if !ok {
 				return out, usage(fmt.Errorf("--canary: %q is no share in percent", text))
 			}
-			out.SharesBp = append(out.SharesBp, basis(share))
+			out.SharesBp = append(out.SharesBp, share)
 		}
 	}
 	return out, nil
+}
+
+// shareOf reads a share of more than nothing in percent, as basis points.
+func shareOf(text string) (bp int, ok bool) {
+	share, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+	return basis(share), err == nil && share > 0 && share <= 100
 }
 
 // basis returns percent as basis points.
@@ -98,7 +115,7 @@ func newRollout(a *app) *cobra.Command {
 }
 
 func stepOf(s v1.RolloutStep) canary.Step {
-	return canary.Step{Number: s.Number, Region: s.Region, ShareBP: s.ShareBp}
+	return canary.Step{Number: s.Number, Region: s.Region, ShareBP: s.ShareBp, MirrorBP: s.MirrorBp}
 }
 
 func rolloutRows(w *tabwriter.Writer, r v1.Rollout) {

@@ -22,6 +22,13 @@ type paramFlags struct {
 
 func (c *paramFlags) declare(cmd *cobra.Command, p *v1.RunParams) {
 	f := cmd.Flags()
+	f.IntVar(&p.Rounds, "rounds", 0, "train rounds")
+	f.IntVar(&p.Quorum, "quorum", 0, "sites that must answer")
+	f.IntVar(&p.LocalEpochs, "epochs", 0, "local epochs a round")
+	f.IntVar(&p.BatchSize, "batch", 0, "rows a step")
+	f.Float64Var(&p.LearningRate, "learning-rate", 0, "step size of the sites")
+	f.IntVar(&p.Model.Hidden, "hidden", 0, "units of the hidden layer (mlp)")
+	f.StringSliceVar(&p.Features, "features", nil, "feature ids (default: all of the tenants)")
 	f.StringVar(&c.trainer, "trainer", "", "logistic, mlp or exec")
 	f.StringVar(&c.strategy, "strategy", "", "fedavg, fedprox, fedavgm, fedadagrad, fedadam, fedyogi, scaffold or fedbuff")
 	f.Float64Var(&p.Strategy.ServerRate, "server-rate", 0, "step size of the server")

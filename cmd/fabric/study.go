@@ -60,7 +60,7 @@ func (a *app) study(ctx context.Context, file, out string, set simulate.Settings
 	})
 	var space *tuning.SpaceError
 	switch {
-	case errors.As(err, &space), errors.Is(err, simulate.ErrMetric), study.Validate() != nil:
+	case errors.As(err, &space), errors.Is(err, tuning.ErrMetric), study.Validate() != nil:
 		return usage(fmt.Errorf("%s: %w", file, err))
 	case errors.Is(err, surrogate.ErrExhausted) && len(trials) > 0: // all were tried: that is an answer
 	case err != nil:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -180,7 +181,7 @@ func (a *app) plan(ctx context.Context, c config.Config, layout local.Layout) (l
 		return local.Plan{}, err
 	}
 	p := local.Plan{Layout: layout, Config: c, Bin: filepath.Dir(executable)}
-	if err := p.CheckPrograms(); err != nil {
+	if err := errors.Join(p.CheckPrograms(), p.CheckHome()); err != nil {
 		return p, err
 	}
 	if !c.Set("POSTGRES_DSN") {

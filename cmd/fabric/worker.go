@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/atom-fabric/fabric/activities"
@@ -202,11 +203,16 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 	if err != nil {
 		return nil, nil, err
 	}
+	admission, err := a.admission(ctx, c, db, verifier, t)
+	if err != nil {
+		return nil, nil, err
+	}
 	control := worker.Control{
+		Studies: db.Studies(), Admission: admission,
 		Mirrors: mirrors, Replicas: db.ModelReplicas(), Points: db.RecoveryPoints(), Heads: heads,
 		Telemetry: telemetry, Verdicts: db.Verdicts(), Proposals: db.Proposals(), Replayer: opa.Replayer{}, Engine: surrogate.Suggest,
 		Grants: db.Rollouts(), Canaries: db.Rollouts(), Traffic: db.Decisions(), Cards: db.Rollouts(), Scored: db.Rollouts(),
-		Blobs: blobs, Rounds: db.Rounds(), Consents: db.Consents(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
+		Blobs: blobs, Rounds: db.Rounds(), Consents: db.Consents(), Stats: db.Statistics(), Versions: db.Versions(), Snapshots: db.Snapshots(), Actions: db.Actions(), Dossiers: db.Dossiers(),
 		Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: c.Simulation(), Accepted: db.Versions().AcceptedAt,
 	}
 	endpoints, err := topology(c)
@@ -233,6 +239,21 @@ func (a *app) controlQueues(ctx context.Context, c config.Config, db *postgres.D
 	return queues, control.Publisher(), nil
 }
 
+// admission asks for the trials of studies what the API asks for a caller's run,
+// under the same rules and the policy in force.
+func (a *app) admission(ctx context.Context, c config.Config, db *postgres.DB, verifier api.Verifier, t *telemetry.Telemetry) (*api.Admission, error) {
+	rules, err := opa.New(ctx, opa.Options{URL: c.RulesURL})
+	if err != nil {
+		return nil, usage(fmt.Errorf("RULES_ENGINE_URL: %w", err))
+	}
+	go followPolicy(ctx, db.Snapshots(), verifier, rules, t.Log)
+	return api.NewAdmission(api.Options{
+		SigningKey: len(c.KeySources()) > 0 && !c.Simulation(), MaxUpload: c.MaxUpload, Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() },
+	}, api.Ports{
+		Catalog: db.Catalog(), Sites: db.Sites(), Rules: rules, Verdicts: db.Verdicts(), Snapshots: db.Snapshots(), Budgets: db.Budgets(),
+	}), nil
+}
+
 // queueNames are the task queues that somebody must work for.
 func queueNames(c config.Config) []string {
 	names := []string{contract.QueueControl, contract.QueueSigning}
@@ -257,8 +278,8 @@ func renew(ctx context.Context, snapshots postgres.Snapshots, signer *cosign.Sig
 	return publisher.Renew(ctx)
 }
 
-// loopTelemetry is what the policy loop reads: PROM_URL, else what is in our own
-// tables.
+// loopTelemetry is what the policy loop reads: PROM_URL, and what is in our own
+// tables where Prometheus is not asked.
 func loopTelemetry(c config.Config, db *postgres.DB) (activities.Telemetry, error) {
 	if c.PromURL == "" {
 		return db.Proposals(), nil
@@ -267,7 +288,7 @@ func loopTelemetry(c config.Config, db *postgres.DB) (activities.Telemetry, erro
 	if err != nil {
 		return nil, usage(fmt.Errorf("PROM_URL: %w", err))
 	}
-	return reader, nil
+	return reader.Else(db.Proposals()), nil
 }
 
 // topology lists the runtimes as endpoints of the data plane.

@@ -17,6 +17,7 @@ var (
 	ErrUnverified = errors.New("it could not be verified")
 	ErrClosed     = errors.New("the ballot is over")
 	ErrExpired    = errors.New("it was cast after the ballot had expired")
+	ErrOutdated   = errors.New("what it is about has expired: its evidence is too old to decide on")
 	ErrOwnVote    = errors.New("nobody decides on their own request")
 	ErrTrainer    = errors.New("nobody decides on what they have trained")
 	ErrStranger   = errors.New("its signer may not decide this action")
@@ -153,6 +154,8 @@ func (b Ballot) objection(v Vote) error {
 		return ErrUnverified
 	case slices.ContainsFunc(b.Withdrawn, same(v)):
 		return ErrReplay
+	case b.Request.Review == "" && b.Outcome == Pending && b.Request.Outdated(v.At):
+		return ErrOutdated
 	case b.Request.Review == "" && b.Outcome == Pending && v.At.After(b.Request.Expires()):
 		return ErrExpired
 	case b.Request.Review != "" && said != Approve && said != Reject:

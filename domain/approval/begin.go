@@ -26,16 +26,34 @@ func (b Ballot) ExecuteFrom() time.Time {
 }
 
 // ExecuteBy returns when an approved action must have begun, and whether there
-// is such a time.
+// is such a time: the end of the time to begin or of what the request rests on,
+// whichever comes first.
 func (b Ballot) ExecuteBy() (time.Time, bool) {
-	return b.ExecuteFrom().Add(time.Duration(b.Request.ExecuteSeconds) * time.Second), b.Request.ExecuteSeconds > 0
+	by := b.ExecuteFrom().Add(time.Duration(b.Request.ExecuteSeconds) * time.Second)
+	if end := b.Request.NotAfter; !end.IsZero() && (b.Request.ExecuteSeconds <= 0 || end.Before(by)) {
+		return end, true
+	}
+	return by, b.Request.ExecuteSeconds > 0
+}
+
+// Aged says whether a ballot that is expired or lapsed ended so because what it
+// rests on had expired, and not for want of votes or of a beginning.
+func (b Ballot) Aged() bool {
+	switch end := b.Request.NotAfter; b.Outcome {
+	case Expired:
+		return !end.IsZero() && b.Request.Expires().Equal(end)
+	case Lapsed:
+		by, _ := b.ExecuteBy()
+		return !end.IsZero() && by.Equal(end)
+	}
+	return false
 }
 
 // Begin uses the approval: the ballot returned has begun at now. It is used
 // once; that nobody else used it is for whoever keeps the ballot to say, in the
 // transaction of the change.
 // Errors: [ErrNotApproved], [ErrUsed], [ErrHeld]; [ErrLapsed] with the ballot
-// lapsed.
+// lapsed, also while it is held when it could only begin too late.
 func (b Ballot) Begin(now time.Time) (Ballot, error) {
 	by, limited := b.ExecuteBy()
 	switch {
@@ -43,11 +61,11 @@ func (b Ballot) Begin(now time.Time) (Ballot, error) {
 		return b, ErrNotApproved
 	case !b.BegunAt.IsZero():
 		return b, ErrUsed
-	case now.Before(b.ExecuteFrom()):
-		return b, ErrHeld
 	case limited && now.After(by):
 		b.Outcome = Lapsed
 		return b, ErrLapsed
+	case now.Before(b.ExecuteFrom()):
+		return b, ErrHeld
 	}
 	b.BegunAt = now
 	return b, nil
@@ -101,6 +119,7 @@ func (b Ballot) Review(nonce string, at time.Time, ttl time.Duration) (Request, 
 	r.Action.Kind = KindReview
 	r.Action.Summary = "glass broken by " + broke.Approver + " (" + broke.Role + "): " + r.Action.Summary
 	r.Nonce, r.OpenedAt, r.TTLSeconds = nonce, at, int64(min(ttl, MaxTTL)/time.Second)
+	r.NotAfter = time.Time{}
 	r.ExecuteSeconds, r.HoldSeconds, r.EscalateSeconds, r.GlassRoles, r.Bearers, r.Widened, r.Reserve = 0, 0, 0, nil, nil, nil, nil
 	r.Evidence = append(slices.Clone(r.Evidence), Exhibit{Name: "statement of the broken glass", Digest: broke.Statement})
 	mine := func(p Approver) bool { return p.Name == broke.Approver || p.Key == broke.Key }

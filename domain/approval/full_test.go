@@ -172,6 +172,56 @@ func TestBegin(t *testing.T) {
 	require.Equal(t, approval.Approved, begun.Abandon().Outcome)
 }
 
+// What a ballot rests on, a proposal's evidence say, may be too old before the
+// ballot's own times are over: an hour to decide, 5 minutes of cool-down, 10 to
+// begin.
+func TestWhatABallotRestsOnExpires(t *testing.T) {
+	resting := func(after time.Duration) approval.Request {
+		return full(t, func(a *approval.Ask) { a.NotAfter = opened().Add(after) })
+	}
+	require.Equal(t, opened().Add(time.Hour), full(t, as).Expires())
+	require.Equal(t, opened().Add(time.Hour), resting(2*time.Hour).Expires(), "the ballot ends first")
+	require.Equal(t, opened().Add(30*time.Minute), resting(30*time.Minute).Expires())
+
+	b := approval.Open(resting(30 * time.Minute))
+	late := by("bob", "owner", true)
+	late.At = opened().Add(30*time.Minute + 1)
+	_, err := b.Cast(late)
+	require.ErrorIs(t, err, approval.ErrOutdated)
+	require.True(t, b.Expire().Aged())
+	require.False(t, approval.Open(full(t, as)).Expire().Aged(), "for want of votes")
+	require.False(t, approval.Open(resting(2*time.Hour)).Expire().Aged(), "for want of votes")
+
+	decided := opened().Add(time.Minute)
+	for name, tt := range map[string]struct {
+		after time.Duration // from opening until it is too old
+		at    time.Duration // from the decision until it begins
+		want  error
+		aged  bool
+	}{
+		"it begins at the last moment":        {11 * time.Minute, 10 * time.Minute, nil, false},
+		"it begins too late":                  {11 * time.Minute, 10*time.Minute + 1, approval.ErrLapsed, true},
+		"it would, and the time is over":      {time.Hour, 15*time.Minute + 1, approval.ErrLapsed, false},
+		"it is too old before its cool-down":  {3 * time.Minute, 2*time.Minute + 1, approval.ErrLapsed, true},
+		"it is held and not too old until so": {3 * time.Minute, 2 * time.Minute, approval.ErrHeld, false},
+	} {
+		b := approval.Open(resting(tt.after))
+		for _, v := range []approval.Vote{by("bob", "owner", true), by("dan", "risk", true)} {
+			b, err = b.Cast(v)
+			require.NoError(t, err)
+		}
+		require.Equal(t, decided, b.DecidedAt)
+		got, err := b.Begin(decided.Add(tt.at))
+		require.ErrorIs(t, err, tt.want, name)
+		require.Equal(t, tt.aged, got.Aged(), name)
+	}
+
+	old := ask(production(60), person("bob", "owner"), person("dan", "risk"))
+	old.NotAfter = old.OpenedAt.Add(-1)
+	_, err = approval.NewRequest(old)
+	require.ErrorIs(t, err, approval.ErrOutdated, "no ballot about what is too old is opened")
+}
+
 func TestEscalation(t *testing.T) {
 	b := approval.Open(full(t, as))
 	at, ever := b.Request.Escalates()

@@ -61,15 +61,23 @@ type Request struct {
 	GlassRoles      []string   `json:"glassRoles,omitempty"`      // one person of these may break the glass; none: nobody may
 	Bearers         []Approver `json:"bearers,omitempty"`         // who has such a role
 	Evidence        []Exhibit  `json:"evidence,omitempty"`        // what an approver is to look at
+	NotAfter        time.Time  `json:"notAfter,omitzero"`         // what it rests on is too old then: undecided or approved, it does not begin
 	Review          string     `json:"review,omitempty"`          // the action whose broken glass this ballot reviews; it never expires
 	Breaker         string     `json:"breaker,omitempty"`         // of a review: who broke the glass; may not vote
 }
 
-// Expires returns when the ballot is rejected for want of votes. A review does
-// not expire: it is overdue then.
+// Expires returns when the ballot is rejected for want of votes: never after
+// what it is about has expired. A review does not expire: it is overdue then.
 func (r Request) Expires() time.Time {
-	return r.OpenedAt.Add(time.Duration(r.TTLSeconds) * time.Second)
+	due := r.OpenedAt.Add(time.Duration(r.TTLSeconds) * time.Second)
+	if r.Outdated(due) {
+		return r.NotAfter
+	}
+	return due
 }
+
+// Outdated says whether what the request rests on is too old at a time.
+func (r Request) Outdated(at time.Time) bool { return !r.NotAfter.IsZero() && at.After(r.NotAfter) }
 
 // Escalates returns when other roles are told and seats widen, and whether
 // that ever happens.

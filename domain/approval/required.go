@@ -107,14 +107,15 @@ type Ask struct {
 	Nonce     string
 	OpenedAt  time.Time
 	TTL       time.Duration // unless the rules say another
+	NotAfter  time.Time     // what the action rests on is too old then; zero: never
 }
 
 // NewRequest opens no ballot yet: it says who may vote in one. Of the
 // approvers, it keeps those that may fill a seat and are neither the requester
 // nor barred, by name. The time to decide is cut to [MaxTTL]. With no seats the
 // request needs nobody.
-// Errors: [ErrNoApprovers] when the seats could not be filled even if
-// everybody approved, without escalation.
+// Errors: [ErrOutdated]; [ErrNoApprovers] when the seats could not be filled
+// even if everybody approved, without escalation.
 func NewRequest(ask Ask) (Request, error) {
 	rules, a := ask.Rules, ask.Action
 	ttl := ask.TTL
@@ -130,6 +131,10 @@ func NewRequest(ask Ask) (Request, error) {
 		OpenedAt:       ask.OpenedAt,
 		TTLSeconds:     int64(min(ttl, MaxTTL) / time.Second),
 		ExecuteSeconds: rules.ExecuteSeconds,
+		NotAfter:       ask.NotAfter,
+	}
+	if req.Outdated(ask.OpenedAt) {
+		return req, ErrOutdated
 	}
 	req.Need = len(req.Seats)
 	req.Roles = rolesOf(req.Seats)

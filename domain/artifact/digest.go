@@ -130,6 +130,8 @@ const (
 	PredicateTrustPolicy   = predicates + "trust-policy/v1"
 	PredicateGrant         = predicates + "grant/v1"
 	PredicateWithdrawal    = predicates + "withdrawal/v1"
+	PredicateStatistics    = predicates + "statistics/v1" // a question to the sites of a tenant
+	PredicateSummary       = predicates + "summary/v1"    // what a site answers
 )
 
 // Predicate types of others that the fabric signs as well, so that their tools

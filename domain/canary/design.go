@@ -63,6 +63,7 @@ type Design struct {
 	Planned         int64       `json:"planned"`         // answers of both sides at which the test is sharpest
 	AlphaBP         int64       `json:"alphaBP"`         // of a false alarm in the whole rollout
 	Guardrails      []Guardrail `json:"guardrails"`
+	Shadow          *Shadow     `json:"shadow,omitempty"` // absent: the first share is the first step
 }
 
 // Default returns the design of a rollout in production for which nothing else
@@ -101,7 +102,7 @@ func (d Design) Validate(regions int) error {
 	if last != Whole || len(d.SharesBP) > MaxShares {
 		return ErrShares
 	}
-	if n := len(d.SharesBP) * regions; n < 1 || n > MaxSteps {
+	if n := d.rungs() * regions; n < 1 || n > MaxSteps {
 		return ErrSteps
 	}
 	for _, s := range []int{d.BakeSeconds, d.LookSeconds, d.DeadlineSeconds} {
@@ -114,6 +115,9 @@ func (d Design) Validate(regions int) error {
 	}
 	if d.Required < Fewest || d.Planned < 2*d.Required {
 		return ErrSamples
+	}
+	if err := d.shadowed(); err != nil {
+		return err
 	}
 	if d.AlphaBP < 1 || d.AlphaBP > 2000 {
 		return ErrAlpha
@@ -142,30 +146,42 @@ func (g Guardrail) validate() error {
 // Looks is how many looks a step may take until its deadline.
 func (d Design) Looks() int { return (d.DeadlineSeconds + d.LookSeconds - 1) / d.LookSeconds }
 
-// A Step gives a version a share of a region's answers.
+// A Step gives a version a share of a region's answers; in a shadow, none of
+// them, and copies of a share of the requests.
 type Step struct {
-	Number  int    `json:"number"` // from 1
-	Region  string `json:"region"`
-	ShareBP int    `json:"shareBP"`
+	Number   int    `json:"number"` // from 1
+	Region   string `json:"region"`
+	ShareBP  int    `json:"shareBP"`
+	MirrorBP int    `json:"mirrorBP,omitempty"`
 }
 
 // Full reports whether the step leaves nothing to compare with.
 func (s Step) Full() bool { return s.ShareBP >= Whole }
 
-// String returns the step for people, as "25 % of eu".
+// String returns the step for people, as "25 % of eu" or "shadow of 10 % of eu".
 func (s Step) String() string {
-	if s.ShareBP%100 == 0 {
-		return fmt.Sprintf("%d %% of %s", s.ShareBP/100, s.Region)
+	share, what := s.ShareBP, ""
+	if s.Shadow() {
+		share, what = s.MirrorBP, "shadow of "
 	}
-	return fmt.Sprintf("%d.%02d %% of %s", s.ShareBP/100, s.ShareBP%100, s.Region)
+	if share%100 == 0 {
+		return fmt.Sprintf("%s%d %% of %s", what, share/100, s.Region)
+	}
+	return fmt.Sprintf("%s%d.%02d %% of %s", what, share/100, share%100, s.Region)
 }
 
 // Steps returns the ladder: every share in one region, then in the next, in the
 // order given: that of the least traffic first. One region at a time is tried,
 // so that the others, and in it those on the other side, tell a bad version
-// from a bad hour.
+// from a bad hour. A shadow is over in every region before the first share is
+// given in any: a version that fails in one has answered nobody anywhere.
 func (d Design) Steps(regions []string) []Step {
-	steps := make([]Step, 0, len(d.SharesBP)*len(regions))
+	steps := make([]Step, 0, d.rungs()*len(regions))
+	if d.Shadow != nil {
+		for _, region := range regions {
+			steps = append(steps, Step{Number: len(steps) + 1, Region: region, MirrorBP: d.Shadow.ShareBP})
+		}
+	}
 	for _, region := range regions {
 		for _, share := range d.SharesBP {
 			steps = append(steps, Step{Number: len(steps) + 1, Region: region, ShareBP: share})
@@ -178,9 +194,9 @@ func (d Design) Steps(regions []string) []Step {
 // to compare with.
 func (d Design) Judged(regions int) int {
 	n := 0
-	for _, s := range d.SharesBP {
-		if s < Whole {
-			n += regions
+	for _, s := range d.Steps(make([]string, regions)) {
+		if !s.Full() {
+			n++
 		}
 	}
 	return n

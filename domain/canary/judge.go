@@ -87,7 +87,7 @@ func Judge(d Design, steps int, at Step, control, canary Measure) Look {
 	level := float64(d.AlphaBP) / Whole / float64(max(1, steps*len(d.Guardrails)))
 	verdicts := make([]Verdict, 0, len(d.Guardrails))
 	for _, g := range d.Guardrails {
-		f := g.judge(Sequence{Alpha: level, Planned: float64(d.Planned)}, d.Required, control, canary)
+		f := g.judge(Sequence{Alpha: level, Planned: float64(d.Planned)}, d.required(at), control, canary)
 		look.Findings = append(look.Findings, f)
 		verdicts = append(verdicts, f.Verdict)
 	}

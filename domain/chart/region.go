@@ -13,7 +13,8 @@ type Region struct {
 	Note   string // a few words, as "2 of 3 endpoints"
 }
 
-// Regions draws a tile a region, filled by its share of all weights.
+// Regions draws a tile a region, filled by its share of all weights. The title
+// says what the weights are.
 type Regions struct {
 	Title   string
 	Regions []Region
@@ -65,9 +66,9 @@ func (r Region) part(total float64) float64 {
 
 func (r Region) share(total float64) string {
 	if !finite(r.Weight) {
-		return "no weight is known"
+		return "not known"
 	}
-	return Number(100*r.part(total)) + " % of weight"
+	return Number(100*r.part(total)) + " % of all"
 }
 
 func (r Region) health() string {

@@ -58,6 +58,38 @@ func decode(t require.TestingT, w compress.Wire, content []byte, slow bool) comp
 
 var codecs = []string{round.CodecF16, round.CodecBF16, round.CodecInt8, round.CodecTopK, round.CodecRandK}
 
+// A media type says whether what travels is safetensors, as docs/protocol/weights.md
+// has it; what is none begins with a mark of its own.
+func TestTheMediaTypeSaysWhatTravels(t *testing.T) {
+	own := map[string]string{round.CodecInt8: "FABRIC8\n", round.CodecTopK: "FABRICK\n", round.CodecRandK: "FABRICR\n"}
+	seen := map[string]bool{}
+	for _, codec := range codecs {
+		share := 0
+		if codec == round.CodecTopK || codec == round.CodecRandK {
+			share = 5000
+		}
+		w := wire(t, codec, share, 3)
+		content := encode(t, w, make(compress.Flat, 8))
+		_, err := artifact.NewTensorReader(bytes.NewReader(content))
+		if own[codec] == "" {
+			require.Equal(t, artifact.MediaTypeWeights, w.MediaType(), codec)
+			require.NoError(t, err, codec)
+			continue
+		}
+		require.Error(t, err, codec)
+		require.Equal(t, own[codec], string(content[:8]))
+		require.Equal(t, "application/vnd.fabric.update."+codec+".v1", w.MediaType())
+		require.False(t, seen[w.MediaType()])
+		seen[w.MediaType()] = true
+	}
+	whole := round.Manifest{Kind: round.Train}
+	require.Equal(t, artifact.MediaTypeWeights, compress.MediaType(whole))
+	whole.Params.Compression.Codec = round.CodecInt8
+	require.Equal(t, compress.MediaTypeInt8, compress.MediaType(whole))
+	whole.Kind = round.Evaluate
+	require.Equal(t, artifact.MediaTypeWeights, compress.MediaType(whole), "only training is compressed")
+}
+
 // Half is numpy's float16, for the bits in testdata; see float16.py there.
 func TestHalfIsNumpys(t *testing.T) {
 	f, err := os.Open("testdata/float16.txt")

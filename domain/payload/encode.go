@@ -82,8 +82,12 @@ func (f Form) Encoder(in Input) (*Encoder, error) {
 	return e, err
 }
 
-// Erase overwrites what the encoder has drawn.
+// Erase overwrites what the encoder has drawn and read. It may be called on no
+// encoder at all, where there could be none.
 func (e *Encoder) Erase() {
+	if e == nil {
+		return
+	}
 	clear(e.drawn)
 	clear(e.x)
 }

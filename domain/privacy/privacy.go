@@ -126,6 +126,15 @@ func (l Ledger) Balance() Balance {
 	return b
 }
 
+// Most returns what the ledger that pays most has paid, at most [MaxEpsilon].
+func Most(ledgers []Ledger) float64 {
+	most := 0.0
+	for _, l := range ledgers {
+		most = max(most, l.cost(nil))
+	}
+	return min(most, MaxEpsilon)
+}
+
 // cost is ε of what counts and of more; +Inf where no accountant answers.
 func (l Ledger) cost(more []dp.Event) float64 {
 	var events []dp.Event

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/canary"
@@ -64,6 +65,7 @@ type Desire struct {
 	Policy      *policy.Document
 	Guard       *Guard          // of a policy; absent: nothing is watched between regions
 	Proposal    artifact.Digest // that a policy came from
+	ExpiresAt   time.Time       // of the proposal
 	Tuning      *Tuning
 	Simulated   bool
 }
@@ -173,7 +175,13 @@ func (p *Plan) stage(d Desire, w World) error {
 	p.Canary = &design
 	var shares []string
 	for _, s := range design.SharesBP {
-		shares = append(shares, strconv.FormatFloat(float64(s)/100, 'f', -1, 64))
+		shares = append(shares, percent(s))
+	}
+	if shadow := design.Shadow; shadow != nil {
+		p.Diff = append(p.Diff, Change{
+			What: "shadow, before anybody is answered by it", From: "-",
+			To: fmt.Sprintf("a copy of %s %% of the requests, answers discarded; %d copies and %d s before each region is over", percent(shadow.ShareBP), shadow.Required, design.BakeSeconds),
+		})
 	}
 	p.Diff = append(p.Diff, Change{
 		What: "canary, region by region", From: "-",
@@ -181,6 +189,9 @@ func (p *Plan) stage(d Desire, w World) error {
 	})
 	return nil
 }
+
+// percent writes basis points for people.
+func percent(bp int) string { return strconv.FormatFloat(float64(bp)/100, 'f', -1, 64) }
 
 // margins returns what a canary may be worse by, for people.
 func margins(d canary.Design) string {
@@ -236,7 +247,7 @@ func (p *Plan) govern(d Desire, w World, f *Factors) error {
 	for _, c := range diff {
 		p.Diff = append(p.Diff, Change(c))
 	}
-	p.Proposal = d.Proposal
+	p.Proposal, p.ExpiresAt = d.Proposal, d.ExpiresAt
 	if d.Guard != nil {
 		if err := d.Guard.Check(); err != nil {
 			return err
@@ -267,12 +278,14 @@ func (p *Plan) govern(d Desire, w World, f *Factors) error {
 }
 
 func (p *Plan) tune(d Desire, f *Factors) error {
-	if d.Tuning.From == d.Tuning.To {
-		return ErrNoChange
-	}
 	t := *d.Tuning
+	for _, one := range t.All() {
+		if one.From == one.To {
+			return ErrNoChange
+		}
+		p.Diff = append(p.Diff, Change{What: one.What + " of " + d.ModelID, From: one.From, To: one.To})
+	}
 	p.Tuning = &t
-	p.Diff = []Change{{What: t.Parameter + " of " + d.ModelID, From: t.From, To: t.To}}
 	f.Reach, f.Reversal, f.Class, f.Uncertain = tuningReach, ReversalNone, ClassModel, .5
 	return nil
 }

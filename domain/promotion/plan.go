@@ -7,6 +7,7 @@ package promotion
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/canary"
@@ -31,6 +32,7 @@ type Plan struct {
 	Diff        []Change         `json:"diff"` // for people: what changes
 	Risk        Risk             `json:"risk"`
 	Simulated   bool             `json:"simulated"`
+	ExpiresAt   time.Time        `json:"expiresAt,omitzero"` // of the proposal that it came from: it does not begin later
 	Rollback    bool             `json:"rollback,omitempty"` // the version has served this environment before
 }
 
@@ -53,11 +55,18 @@ type Version struct {
 	Bundle     artifact.Digest `json:"bundle"`
 }
 
-// Tuning is one changed training parameter, as decimal text.
+// Tuning is one changed training parameter, as decimal text, and the others
+// that change with it.
 type Tuning struct {
-	Parameter string `json:"parameter"`
-	From      string `json:"from"`
-	To        string `json:"to"`
+	Parameter string   `json:"parameter"`
+	From      string   `json:"from"`
+	To        string   `json:"to"`
+	Also      []Change `json:"also,omitempty"`
+}
+
+// All returns every parameter that changes, by its name.
+func (t Tuning) All() []Change {
+	return append([]Change{{What: t.Parameter, From: t.From, To: t.To}}, t.Also...)
 }
 
 // A Change is one line of the diff.

@@ -3,10 +3,23 @@ package promotion
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
-// ErrStale says that the world has moved since a plan was made.
-var ErrStale = errors.New("the world has moved since the plan was made")
+// Why a plan that could be applied cannot be any more.
+var (
+	ErrStale   = errors.New("the world has moved since the plan was made")
+	ErrExpired = errors.New("the proposal has expired: its evidence is too old to act on; the loop proposes anew, with new evidence, if its reason still holds")
+)
+
+// Fresh returns nil while a plan may begin.
+// Errors: [ErrExpired].
+func (p Plan) Fresh(now time.Time) error {
+	if !p.ExpiresAt.IsZero() && now.After(p.ExpiresAt) {
+		return ErrExpired
+	}
+	return nil
+}
 
 // A StaleError says what moved.
 type StaleError struct {

@@ -44,6 +44,14 @@ func Prometheus(c scorecard.Card) string {
 	each("_low", func(f scorecard.Figure) *float64 { return f.Low })
 	family("fabric_scorecard_figure_high", "Upper end of a figure's 95 % interval.")
 	each("_high", func(f scorecard.Figure) *float64 { return f.High })
+	family("fabric_drift_psi", "Population stability index of a watched column against the model's first run that counted in the same bins.")
+	for _, d := range c.Dimensions {
+		for _, f := range d.Figures {
+			if column, ok := strings.CutPrefix(f.Name, "psi/"); ok && d.Name == scorecard.Drift && f.Status != scorecard.NoData && f.Status != scorecard.Insufficient {
+				fmt.Fprintf(&b, "fabric_drift_psi{%s,feature=%s} %s\n", who, quoted(column), strconv.FormatFloat(f.Value, 'g', -1, 64))
+			}
+		}
+	}
 	return b.String()
 }
 

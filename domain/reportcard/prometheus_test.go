@@ -9,12 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atom-fabric/fabric/domain/reportcard"
+	"github.com/atom-fabric/fabric/domain/scorecard"
 )
 
 // Prometheus' own parser reads what we write.
 func TestPrometheusReadsTheCard(t *testing.T) {
 	c := card()
 	c.Subject.Region = "e\"u\\\n"
+	c.Dimensions = append(c.Dimensions, scorecard.Dimension{Name: scorecard.Drift, Status: scorecard.NoData, Figures: []scorecard.Figure{
+		{Name: "psi/age", Value: 0.31, Status: scorecard.Fail, ReportOnly: true}, {Name: "psi/few", Value: 0, Status: scorecard.Insufficient, ReportOnly: true},
+		{Name: "largestEffect", Value: 0.31, Status: scorecard.NoData},
+	}})
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(reportcard.Prometheus(c)))
 	require.NoError(t, err)
@@ -24,7 +29,7 @@ func TestPrometheusReadsTheCard(t *testing.T) {
 			key := name
 			for _, l := range m.Label {
 				switch l.GetName() {
-				case "dimension", "figure":
+				case "dimension", "figure", "feature":
 					key += " " + l.GetValue()
 				case "region":
 					require.Equal(t, c.Subject.Region, l.GetValue())
@@ -42,5 +47,8 @@ func TestPrometheusReadsTheCard(t *testing.T) {
 		"fabric_scorecard_figure fairness selection/<b>":      0.4,
 		"fabric_scorecard_figure_low fairness equalizedOdds":  0.11,
 		"fabric_scorecard_figure_high fairness equalizedOdds": 0.31,
+		"fabric_scorecard_figure drift psi/age":               0.31,
+		"fabric_scorecard_figure drift psi/few":               0,
+		"fabric_drift_psi age":                                0.31,
 	}, values)
 }

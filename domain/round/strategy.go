@@ -282,9 +282,20 @@ func (s Strategy) State(m ModelSpec) []TensorSpec {
 }
 
 // CheckState reads a stored state to its end, as [CheckUpdate] does an update.
-func (s Strategy) CheckState(m ModelSpec, src io.Reader) error { return check(s.State(m), src) }
+func (s Strategy) CheckState(m ModelSpec, src io.Reader) error {
+	_, err := check(s.State(m), src)
+	return err
+}
 
 // CheckUpdate is the [CheckUpdate] of a run with this strategy.
 func (s Strategy) CheckUpdate(m ModelSpec, kind Kind, src io.Reader) error {
-	return check(s.Update(m, kind), src)
+	_, err := check(s.Update(m, kind), src)
+	return err
+}
+
+// NormOfUpdate does the same, and returns the Euclidean norm of the update over
+// all of its tensors; an infinity when it is too large for a number.
+func (s Strategy) NormOfUpdate(m ModelSpec, kind Kind, src io.Reader) (float64, error) {
+	squares, err := check(s.Update(m, kind), src)
+	return math.Sqrt(squares), err
 }

@@ -27,36 +27,41 @@ var (
 // [ErrTensors] when a tensor is missing or the round takes no update; those of
 // [artifact.TensorReader]; a failure of src as it is.
 func CheckUpdate(spec ModelSpec, kind Kind, src io.Reader) error {
-	return check(spec.Update(kind), src)
+	_, err := check(spec.Update(kind), src)
+	return err
 }
 
 // CheckPartial does the same for a region's sum.
 func CheckPartial(spec ModelSpec, kind Kind, src io.Reader) error {
-	return check(spec.Partial(kind), src)
+	_, err := check(spec.Partial(kind), src)
+	return err
 }
 
 // CheckWeights does the same for a model's weights, and wants every scale
 // above zero. Errors: those of [CheckUpdate] and [ErrScale].
 func CheckWeights(spec ModelSpec, src io.Reader) error {
-	return check(spec.Tensors(), src)
+	_, err := check(spec.Tensors(), src)
+	return err
 }
 
-func check(want []TensorSpec, src io.Reader) error {
+// check also returns the sum of the squares of all elements, in the order of
+// the file. It may overflow to an infinity, which is no fault of the elements.
+func check(want []TensorSpec, src io.Reader) (squares float64, err error) {
 	r, err := artifact.NewTensorReader(src)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := MatchTensors(want, r.Tensors()); err != nil {
-		return err
+		return 0, err
 	}
 	chunk := make([]float64, 4096)
 	for {
 		info, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return squares, nil
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		for {
 			n, err := r.Read(chunk)
@@ -64,10 +69,13 @@ func check(want []TensorSpec, src io.Reader) error {
 				break
 			}
 			if err != nil {
-				return err
+				return 0, err
 			}
 			if err := checkValues(info.Name, chunk[:n]); err != nil {
-				return &artifact.TensorError{Tensor: info.Name, Err: err}
+				return 0, &artifact.TensorError{Tensor: info.Name, Err: err}
+			}
+			for _, v := range chunk[:n] {
+				squares += float64(v * v)
 			}
 		}
 	}

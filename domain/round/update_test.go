@@ -99,6 +99,29 @@ func TestCheckUpdate(t *testing.T) {
 	require.ErrorIs(t, round.CheckUpdate(logistic, round.Train, iotest.ErrReader(broken)), broken)
 }
 
+// The norm is that of all elements of all tensors: of the trainable ones of a
+// softmax regression here, all 1, then with a 3, a -4 and a 0 in the place of three.
+func TestNormOfUpdate(t *testing.T) {
+	update := ones(logistic.Trainable())
+	n := 0
+	for _, tensor := range update {
+		n += len(tensor.F32)
+	}
+	norm := func() (float64, error) {
+		return round.Strategy{}.NormOfUpdate(logistic, round.Train, bytes.NewReader(encode(t, update)))
+	}
+	got, err := norm()
+	require.NoError(t, err)
+	require.InDelta(t, math.Sqrt(float64(n)), got, 1e-12)
+	update[0].F32[0], update[1].F32[0], update[1].F32[1] = 3, -4, 0
+	got, err = norm()
+	require.NoError(t, err)
+	require.InDelta(t, math.Sqrt(float64(n-3)+25), got, 1e-12)
+	update[0].F32[0] = float32(math.NaN())
+	_, err = norm()
+	require.ErrorIs(t, err, round.ErrNotFinite)
+}
+
 // The wrong shape is seen in the header: no data needs to arrive.
 func TestShapesAreComparedBeforeDataIsRead(t *testing.T) {
 	content := encode(t, ones(mlp.Trainable()))

@@ -178,6 +178,21 @@ func (s Snapshot) Policy(region string) (policy.Document, bool) {
 	return s.Policies[i], true
 }
 
+// Threshold is the risk from which a change of these regions needs somebody: the
+// strictest of their policies'. A region without a policy, and a change of no
+// region, wants somebody for everything.
+func (s Snapshot) Threshold(regions []string) int {
+	if len(regions) == 0 {
+		return 0
+	}
+	lowest := 100
+	for _, region := range regions {
+		d, _ := s.Policy(region)
+		lowest = min(lowest, d.Threshold)
+	}
+	return lowest
+}
+
 // Champion returns the version that serves a model in any of the regions, the
 // highest where there are several, with its package; 0 when none does.
 func (s Snapshot) Champion(tenant, model, environment string, regions []string) (int, artifact.Digest) {

@@ -19,6 +19,7 @@ var (
 	ErrLineage  = errors.New("must be 1 to 255 of A-Z a-z 0-9 . _ : / - and no other canary's")
 	ErrShare    = fmt.Errorf("must be 0 to %d basis points", Whole)
 	ErrNoRoute  = errors.New("no other version answers in the region")
+	ErrMirror   = fmt.Errorf("must be 0 to %d basis points, and 0 while the canary answers", Whole)
 )
 
 // A Canary is a version that answers a share of a model's callers in some
@@ -36,7 +37,8 @@ type Canary struct {
 	Model       string   `json:"model"`
 	Environment string   `json:"environment"`
 	Version     int      `json:"version"`
-	Share       int      `json:"shareBasisPoints"` // 0..10000; at 0 it answers nobody, also not by name
+	Share       int      `json:"shareBasisPoints"`            // 0..10000; at 0 it answers nobody, also not by name
+	Mirror      int      `json:"mirrorBasisPoints,omitempty"` // of the requests; they are copied to it when they are answered
 	Regions     []string `json:"regions"`
 	Simulated   bool     `json:"simulated,omitempty"`
 }
@@ -86,10 +88,26 @@ func (s Snapshot) Split(c Canary, at time.Time) (Snapshot, error) {
 
 // Shift returns the next snapshot, in which the canary answers another share,
 // smaller or larger. 0 pauses it: everybody is answered by the champion, and the
-// same callers come back with the share.
+// same callers come back with the share. What was mirrored is so no more.
 // Errors: [ErrNoCanary]; [ErrShare].
 func (s Snapshot) Shift(lineage string, share int, at time.Time) (Snapshot, error) {
-	return s.canary(lineage, at, func(c *Canary) { c.Share = share })
+	return s.canary(lineage, at, func(c *Canary) { c.Share, c.Mirror = share, 0 })
+}
+
+// Move returns the next snapshot, in which the canary of c's lineage is as c
+// says: in its regions and in no other, with its share or what is mirrored.
+// Errors: [ErrNoCanary] when there is none, or it is another version's; those of
+// [Snapshot.Split] but [ErrCanary].
+func (s Snapshot) Move(c Canary, at time.Time) (Snapshot, error) {
+	if err := s.known(c.Regions); err != nil {
+		return Snapshot{}, err
+	}
+	was, ok := s.Canary(c.Lineage)
+	if !ok || was.Tenant != c.Tenant || was.Model != c.Model || was.Environment != c.Environment || was.Version != c.Version {
+		return Snapshot{}, fmt.Errorf("%q: %w", c.Lineage, ErrNoCanary)
+	}
+	c.Regions = union(nil, c.Regions)
+	return s.canary(c.Lineage, at, func(there *Canary) { *there = c })
 }
 
 // Widen returns the next snapshot, in which the canary answers its share in
@@ -218,6 +236,8 @@ func (s *Snapshot) checkCanaries() error {
 			return &SnapshotError{part, ErrTwice}
 		case c.Share < 0 || c.Share > Whole:
 			return &SnapshotError{part, ErrShare}
+		case c.Mirror < 0 || c.Mirror > Whole || c.Mirror > 0 && c.Share > 0:
+			return &SnapshotError{part, ErrMirror}
 		case len(c.Regions) == 0:
 			return &SnapshotError{part, ErrRegion}
 		}

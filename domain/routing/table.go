@@ -77,6 +77,7 @@ type Target struct {
 type Trial struct {
 	Lineage string
 	Share   int // basis points
+	Mirror  int // basis points of the requests, see [Canary]
 	Leg     int // its own, into Target.Legs
 	// Permitted are the endpoints for a call on the canary's side. They are those
 	// of the target, on the canary's leg where their region runs it.
@@ -92,6 +93,14 @@ func (t *Trial) Bucket(tenant, callerKey string) int { return t.lottery.Bucket(t
 // tenant tells its own callers apart by.
 func (t *Trial) Takes(tenant, callerKey string) bool {
 	return t.Bucket(tenant, callerKey) < t.Share
+}
+
+// Mirrors says whether a request is in the sample of which the canary gets a
+// copy. The hash is that of the callers, of the decision's id: whoever has the
+// record can say the same, and one caller of many calls is no more of the sample
+// than of the requests.
+func (t *Trial) Mirrors(tenant, decision string) bool {
+	return t.Mirror > 0 && t.Bucket(tenant, decision) < t.Mirror
 }
 
 // A Leg is the version that some regions serve. While a version moves region
@@ -276,7 +285,7 @@ func (g *Target) try(s Snapshot, packages map[packageKey]Package) {
 		return
 	}
 	slices.Sort(route.Regions)
-	trial := &Trial{Lineage: c.Lineage, Share: c.Share, Leg: len(g.Legs), Permitted: slices.Clone(g.Permitted), lottery: Draw(c.Lineage)}
+	trial := &Trial{Lineage: c.Lineage, Share: c.Share, Mirror: c.Mirror, Leg: len(g.Legs), Permitted: slices.Clone(g.Permitted), lottery: Draw(c.Lineage)}
 	g.Legs = append(g.Legs, Leg{route, packages[packageKey{c.Tenant, c.Model, c.Version}]})
 	for i, permit := range trial.Permitted {
 		if slices.Contains(route.Regions, s.Endpoints[permit.Endpoint].Region) {

@@ -255,7 +255,7 @@ func TestChanges(t *testing.T) {
 // sign, are all there are: who adds one decides here whose it is.
 func TestEveryPredicateTypeHasASigner(t *testing.T) {
 	ours := trust.ControlPlanePredicates()
-	others := []string{artifact.PredicateApproval, artifact.PredicateDelegation, artifact.PredicateSubmission, artifact.PredicateTrustPolicy, artifact.PredicateEnrolment}
+	others := []string{artifact.PredicateApproval, artifact.PredicateDelegation, artifact.PredicateSubmission, artifact.PredicateTrustPolicy, artifact.PredicateEnrolment, artifact.PredicateSummary}
 	for _, predicateType := range declared(t) {
 		require.NotEqual(t, contains(ours, predicateType), contains(others, predicateType), "%s: add it to ControlPlanePredicates if the control plane signs it, or here if it does not", predicateType)
 	}

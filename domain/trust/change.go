@@ -23,7 +23,7 @@ func ControlPlanePredicates() []string {
 		artifact.PredicateRoundManifest, artifact.PredicateModelPackage, artifact.PredicateSurvivors, artifact.PredicatePromotion,
 		artifact.PredicatePolicy, artifact.PredicateSnapshot, artifact.PredicateAlias, artifact.PredicateRound, artifact.PredicateReplication,
 		artifact.PredicateRecoveryPoint, artifact.PredicateEvidence, artifact.PredicateOMS, artifact.PredicateSign,
-		artifact.PredicateGrant, artifact.PredicateWithdrawal, artifact.PredicateProposal,
+		artifact.PredicateGrant, artifact.PredicateWithdrawal, artifact.PredicateProposal, artifact.PredicateStatistics,
 	}
 }
 

@@ -7,6 +7,7 @@ package tuning
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -31,7 +32,11 @@ const (
 	firstSeed   = 1          // of the studies that proposals are made by
 )
 
+// ErrExhausted says that every point of a space of finitely many was tried.
+var ErrExhausted = errors.New("every point of the space has been tried: widen it, or raise repeats")
+
 // A Suggester chooses the next point of a study, a function of both.
+// Errors: [ErrExhausted].
 type Suggester func(Study, []Trial) (Point, error)
 
 // A tried is one learning rate, and the mean loss there.
@@ -116,8 +121,10 @@ func alike(a, b round.Params) bool {
 func near(a, b float64) bool { return math.Abs(math.Log(a/b)) < same }
 
 // significant rounds to three significant digits: nobody tunes finer.
-func significant(x float64) float64 {
-	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', 3, 64), 64)
+func significant(x float64) float64 { return digits(x, 3) }
+
+func digits(x float64, n int) float64 {
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(x, 'g', n, 64), 64)
 	if err != nil {
 		return x
 	}

@@ -54,7 +54,7 @@ type Settings struct {
 	RouterURL      string  `env:"FABRIC_ROUTER_URL" envDefault:"http://127.0.0.1:9004" doc:"router that the gateway passes /invoke to"`
 	Token          Secret  `env:"FABRIC_TOKEN" doc:"token that commands present"`
 	Regions        string  `env:"FABRIC_REGIONS" envDefault:"eu,us,apac" doc:"regions that this control plane serves"`
-	Region         string  `env:"FABRIC_REGION" doc:"region of a worker, a runtime or a site"`
+	Region         string  `env:"FABRIC_REGION" doc:"region of a worker, a runtime, a router or a site; where fabric up puts its router (default: the first of FABRIC_REGIONS)"`
 	Queues         string  `env:"FABRIC_QUEUES" envDefault:"control,signing" doc:"task queues of a worker that has no region"`
 	TrustKey       string  `env:"FABRIC_TRUST_KEY" doc:"public key file that routers, runtimes and sites pin; without it COSIGN_KEY_PATH.pub"`
 	TrustPolicy    string  `env:"FABRIC_TRUST_POLICY" doc:"file of the signed trust policy, which says whose signature counts for what; it is read again when it changes, and FABRIC_TRUST_KEY decides nothing where it is given"`

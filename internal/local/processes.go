@@ -185,7 +185,7 @@ func (p Plan) Runtimes() []supervise.Spec {
 // calls. Runtimes that are not ours are not waited for.
 func (p Plan) Router() supervise.Spec {
 	router := p.program("fabric-router", "router", []string{"serve"},
-		"FABRIC_STATE_DIR="+p.Path("router"), "FABRIC_LISTEN="+p.Address(offRouter))
+		"FABRIC_STATE_DIR="+p.Path("router"), "FABRIC_REGION="+p.Home(), "FABRIC_LISTEN="+p.Address(offRouter))
 	router.Ready = answers(p.Service(offRouter) + "/health")
 	if p.Config.NeuralURL == "" {
 		router.Ready = passes(p.Service(offRouter)+"/health", "endpoints")

@@ -49,3 +49,32 @@ func TestWhoIsGivenTheTransitKey(t *testing.T) {
 		require.NotEmpty(t, value(s, "FABRIC_WITNESS_URL"))
 	}
 }
+
+// The router is in a region: the one that was asked for, else the first.
+func TestTheRouterIsInARegion(t *testing.T) {
+	tests := []struct {
+		name string
+		env  []string
+		want string
+		ok   bool
+	}{
+		{"by default in the first", nil, "eu", true},
+		{"in the first of other regions", []string{"FABRIC_REGIONS= north , south"}, "north", true},
+		{"where it was asked for", []string{"FABRIC_REGION=apac"}, "apac", true},
+		{"not where nobody serves", []string{"FABRIC_REGION=mars"}, "mars", false},
+		{"nowhere without regions", []string{"FABRIC_REGIONS=,"}, "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, err := config.Load("", tt.env)
+			require.NoError(t, err)
+			p := Plan{Layout: Layout{Host: "127.0.0.1", Base: 9000, State: "/state"}, Config: c}
+			require.Equal(t, tt.want, value(p.Router(), "FABRIC_REGION"))
+			if tt.ok {
+				require.NoError(t, p.CheckHome())
+				return
+			}
+			require.ErrorIs(t, p.CheckHome(), config.ErrSetting)
+		})
+	}
+}

@@ -4,9 +4,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -122,6 +125,89 @@ func TestAuditLogProves(t *testing.T) {
 	require.NoError(t, log.VerifyAll(ctx, audit.Checkpoint{Size: 12, Root: roots[12]}, audit.Checkpoint{Size: 0, Root: roots[0]}))
 	require.ErrorIs(t, log.VerifyAll(ctx, audit.Checkpoint{Size: 12, Root: roots[13]}), ErrTampered)
 	require.ErrorIs(t, log.VerifyAll(ctx, audit.Checkpoint{Size: size + 1, Root: roots[13]}), ErrTampered, "a log that lost leaves that were committed to")
+}
+
+// Pages of a tenant's own leaves are those leaves, each once, in order, in both
+// directions, however few of them there are in what one call looks through.
+func TestAuditLogPagesATenantsOwn(t *testing.T) {
+	t.Parallel()
+	db, _ := open(t)
+	ctx, log := t.Context(), db.AuditLog()
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	draw := rand.New(rand.NewPCG(seed, 1))
+	const size = 200
+	own := map[string][]int64{"none": nil}
+	require.NoError(t, db.withSystem(ctx, func(tx *systemTx) error {
+		for i := range int64(size) {
+			tenant := []string{"rare", "much", "much", "much", "much", "much", "much", "much"}[draw.IntN(8)]
+			if i >= 150 {
+				tenant = "much" // a page of the newest leaves has none of the other's
+			}
+			own[tenant] = append(own[tenant], i)
+			tx.leaf(audit.Leaf{Kind: "test", Tenant: tenant, Actor: "ann", Subject: fmt.Sprint("thing/", i)})
+		}
+		return nil
+	}))
+	for tenant, want := range own {
+		for _, within := range []int64{1, 7, 40, 1 << 40} {
+			for _, limit := range []int{1, 3, 50} {
+				var up, down []int64
+				for from := int64(0); ; {
+					found, next, err := log.own(ctx, tenant, from, 0, limit, within)
+					require.NoError(t, err)
+					require.LessOrEqual(t, len(found), limit)
+					for _, e := range found {
+						require.Equal(t, tenant, e.Tenant)
+						require.NotEmpty(t, e.Leaf)
+						up = append(up, e.Index)
+					}
+					if next == 0 {
+						break
+					}
+					require.Greater(t, next, from)
+					require.LessOrEqual(t, next-from, within)
+					from = next
+				}
+				for before := int64(1) << 53; ; {
+					found, next, err := log.own(ctx, tenant, 0, before, limit, within)
+					require.NoError(t, err)
+					for _, e := range found {
+						down = append(down, e.Index)
+					}
+					if next == 0 {
+						break
+					}
+					require.Less(t, next, before)
+					before = next
+				}
+				slices.Reverse(down)
+				require.Equal(t, want, up, "%s upwards, %d of %d", tenant, limit, within)
+				require.Equal(t, want, down, "%s downwards, %d of %d", tenant, limit, within)
+			}
+		}
+	}
+	// The newest page finds what is behind 50 leaves of others.
+	found, next, err := log.Own(ctx, "rare", 0, size, 50)
+	require.NoError(t, err)
+	require.Len(t, found, min(50, len(own["rare"])))
+	require.Equal(t, own["rare"][len(own["rare"])-1], found[0].Index)
+	require.Zero(t, next)
+	require.NoError(t, db.withSystem(ctx, func(tx *systemTx) error {
+		for i := range nearby {
+			tx.leaf(audit.Leaf{Kind: "test", Tenant: "much", Actor: "ann", Subject: fmt.Sprint("later/", i)})
+		}
+		return nil
+	}))
+	far, next, err := log.Own(ctx, "rare", 0, 1<<53, 50)
+	require.NoError(t, err)
+	require.Equal(t, found, far, "nobody else's leaves hide them")
+	require.Zero(t, next)
+	bounded, _, err := log.Own(ctx, "rare", 20, 100, 50)
+	require.NoError(t, err)
+	for _, e := range bounded {
+		require.True(t, e.Index >= 20 && e.Index < 100)
+	}
 }
 
 // A transaction that fails leaves no leaf, and no gap.

@@ -55,6 +55,63 @@ func (a AuditLog) Search(ctx context.Context, tenant, text string, from int64, l
 	return entries, fault(err)
 }
 
+// lookedThrough is among how many leaves of everybody one call looks for those
+// of one tenant: a tenth of a second at the most.
+// Whoever has said something lately is found among the nearby ones, in a
+// millisecond.
+const (
+	nearby        = 2_000
+	lookedThrough = 100_000
+)
+
+// Own returns at most limit leaves of a tenant from index on, or, with before
+// above 0, the newest first of those from index on and below it. next is where
+// to go on, 0 at the end: a tenant that has said little in a long log is found
+// over some calls, each of bounded work.
+func (a AuditLog) Own(ctx context.Context, tenant string, from, before int64, limit int) ([]api.AuditEntry, int64, error) {
+	found, next, err := a.own(ctx, tenant, from, before, limit, nearby)
+	if err != nil || len(found) == limit || next == 0 {
+		return found, next, err
+	}
+	return a.own(ctx, tenant, from, before, limit, lookedThrough)
+}
+
+func (a AuditLog) own(ctx context.Context, tenant string, from, before int64, limit int, within int64) ([]api.AuditEntry, int64, error) {
+	var size int64
+	if err := a.db.system.QueryRow(ctx, `select size from fabric.audit_state`).Scan(&size); err != nil {
+		return nil, 0, fault(err)
+	}
+	low, high, order := from, size, `asc`
+	if before > 0 {
+		high, order = min(before, size), `desc`
+		low = max(from, high-within)
+	} else if size-from > within { // not a sum, which would be too large
+		high = from + within
+	}
+	rows, err := a.db.system.Query(ctx, `select idx, tenant, body from fabric.audit_leaf
+		where tenant = $1 and idx >= $2 and idx < $3 order by idx `+order+` limit $4`, tenant, low, high, limit)
+	if err != nil {
+		return nil, 0, fault(err)
+	}
+	entries, err := pgx.CollectRows(rows, scanLeaf)
+	if err != nil {
+		return nil, 0, fault(err)
+	}
+	next := high
+	if before > 0 {
+		next = low
+	}
+	if len(entries) == limit {
+		if next = entries[limit-1].Index; before == 0 {
+			next++
+		}
+	}
+	if before > 0 && next <= from || before == 0 && next >= size {
+		next = 0
+	}
+	return entries, next, nil
+}
+
 // asItIs says that a text within a field is the same text within the leaf's
 // JSON, which is looked into first: that is several times faster than its fields.
 func asItIs(text string) bool {

@@ -69,6 +69,7 @@ func (c *Censor) Census(ctx context.Context) (activities.Census, error) {
 	var out activities.Census
 	var oldest, silent, overdue, left, unsigned float64
 	var ledgers []privacy.Ledger
+	var once [][]bool // of each ledger's entries, those that nothing comes after: published statistics
 	var b pgx.Batch
 	one := func(sql string, into ...any) {
 		b.Queue(sql).QueryRow(func(row pgx.Row) error { return row.Scan(into...) })
@@ -78,20 +79,21 @@ func (c *Censor) Census(ctx context.Context) (activities.Census, error) {
 	one(countBallots, &out.Ballots, &left)
 	one(countRollouts, &out.Rollouts, &out.WentBack, &out.HeldBack)
 	one(countLeaves, &out.Leaves, &unsigned)
-	b.Queue(`select b.tenant, b.feature, b.epsilon_limit, b.delta, e.state, count(*), e.events
+	b.Queue(`select b.tenant, b.feature, b.epsilon_limit, b.delta, e.state, count(*), e.events, e.run like 'statistics-%'
 		from fabric.privacy_budget b join fabric.privacy_entry e on e.tenant = b.tenant and e.feature = b.feature
-		group by b.tenant, b.feature, e.state, e.events order by b.tenant collate "C", b.feature collate "C", e.state, e.events`).Query(func(rows pgx.Rows) error {
+		group by b.tenant, b.feature, e.state, e.events, 8 order by b.tenant collate "C", b.feature collate "C", e.state, e.events, 8`).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			var l privacy.Ledger
 			var e privacy.Entry
-			if err := rows.Scan(&l.Tenant, &l.Feature, &l.EpsilonLimit, &l.Delta, &e.State, &e.Rounds, &e.Events); err != nil {
+			var statistics bool
+			if err := rows.Scan(&l.Tenant, &l.Feature, &l.EpsilonLimit, &l.Delta, &e.State, &e.Rounds, &e.Events, &statistics); err != nil {
 				return err
 			}
 			if n := len(ledgers); n == 0 || ledgers[n-1].Budget != l.Budget {
-				ledgers = append(ledgers, l)
+				ledgers, once = append(ledgers, l), append(once, nil)
 			}
-			last := &ledgers[len(ledgers)-1]
-			last.Entries = append(last.Entries, e)
+			last := len(ledgers) - 1
+			ledgers[last].Entries, once[last] = append(ledgers[last].Entries, e), append(once[last], statistics)
 		}
 		return rows.Err()
 	})
@@ -101,8 +103,8 @@ func (c *Censor) Census(ctx context.Context) (activities.Census, error) {
 	out.OldestRound, out.SilentStage, out.OverdueStage = seconds(oldest), seconds(silent), seconds(overdue)
 	out.BallotLeft, out.Unsigned = seconds(left), seconds(unsigned)
 	out.BudgetLeast = 1
-	for _, l := range ledgers {
-		w, err := c.weigh(l)
+	for i, l := range ledgers {
+		w, err := c.weigh(l, once[i])
 		if err != nil {
 			return activities.Census{}, err
 		}
@@ -117,8 +119,8 @@ func (c *Censor) Census(ctx context.Context) (activities.Census, error) {
 
 // weigh says how a budget stands. It is exhausted when another round like the
 // dearest one so far does not fit into it: whoever asks for that is refused,
-// however much is left.
-func (c *Censor) weigh(l privacy.Ledger) (weighed, error) {
+// however much is left. What was published once is not asked for again.
+func (c *Censor) weigh(l privacy.Ledger, once []bool) (weighed, error) {
 	text, err := json.Marshal(l)
 	if err != nil {
 		return weighed{}, err
@@ -130,7 +132,10 @@ func (c *Censor) weigh(l privacy.Ledger) (weighed, error) {
 		return w, nil
 	}
 	w := weighed{ledger: string(text), left: l.Balance().Left / l.EpsilonLimit}
-	for _, e := range l.Entries {
+	for i, e := range l.Entries {
+		if once[i] {
+			continue
+		}
 		_, err := privacy.Reserve([]privacy.Ledger{l}, privacy.Request{Features: []privacy.Feature{of}, Events: e.Events})
 		w.full = w.full || errors.Is(err, privacy.ErrExhausted)
 	}

@@ -53,7 +53,8 @@ func (p Decisions) Record(ctx context.Context, batch api.DecisionBatch) (int64, 
 	return next, fault(err)
 }
 
-// decide writes rows and adds what was new among them to the traffic. The rows
+// decide writes rows and adds what was new among them to the traffic, but for
+// copies, which are nobody's calls. The rows
 // of the traffic are locked in the order of their key: two routers that count
 // for the same versions never wait for each other in a circle.
 func (tx *systemTx) decide(ctx context.Context, router string, fresh []api.Decision) error {
@@ -64,15 +65,15 @@ func (tx *systemTx) decide(ctx context.Context, router string, fresh []api.Decis
 	_, err = tx.Exec(ctx, `
 		with written as (
 			insert into fabric.decision (tenant, id, at, caller, model, environment, version, manifest, region, endpoint, lineage, canary, status, problem,
-				latency_micros, upstream_micros, output, snapshot, policy, trace_id, key_id, header, simulated, router, sequence)
+				latency_micros, upstream_micros, output, snapshot, policy, trace_id, key_id, header, simulated, mirrored, router, sequence)
 			select owner, decision_id, at, tenant, model, environment, coalesce(version, 0), coalesce(manifest, ''), coalesce(region, ''), coalesce(endpoint, ''),
 				coalesce(lineage, ''), coalesce(canary, false), status, coalesce(problem, ''), coalesce(latency_micros, 0), coalesce(upstream_micros, 0), coalesce(output, ''),
-				snapshot, policy, trace_id, coalesce(key_id, ''), coalesce(header, ''), coalesce(simulated, false), $1, seq
+				snapshot, policy, trace_id, coalesce(key_id, ''), coalesce(header, ''), coalesce(simulated, false), coalesce(mirrored, false), $1, seq
 			from json_to_recordset($2::json) as d (seq bigint, decision_id text, at timestamptz, tenant text, owner text, model text, environment text,
 				version integer, manifest text, region text, endpoint text, lineage text, canary boolean, output text, snapshot bigint, policy bigint, trace_id text,
-				status integer, problem text, latency_micros bigint, upstream_micros bigint, key_id text, header text, simulated boolean)
+				status integer, problem text, latency_micros bigint, upstream_micros bigint, key_id text, header text, simulated boolean, mirrored boolean)
 			on conflict do nothing
-			returning tenant, model, environment, version, region, lineage, canary, at, status, latency_micros, upstream_micros),
+			returning tenant, model, environment, version, region, lineage, canary, at, status, latency_micros, upstream_micros, mirrored),
 		added as (
 			select tenant, model, environment, version, region, lineage, canary, date_bin('10 seconds', at, 'epoch') as bin, count(*) as requests,
 				count(*) filter (where status < 400) as answered,
@@ -82,7 +83,7 @@ func (tx *systemTx) decide(ctx context.Context, router string, fresh []api.Decis
 				coalesce(sum(latency_micros) filter (where status < 400), 0)::bigint as latency,
 				coalesce(sum(latency_micros::numeric * latency_micros) filter (where status < 400), 0) as squares,
 				coalesce(sum(upstream_micros) filter (where status < 400), 0)::bigint as upstream
-			from written group by 1, 2, 3, 4, 5, 6, 7, 8)
+			from written where not mirrored group by 1, 2, 3, 4, 5, 6, 7, 8)
 		insert into fabric.traffic as t (tenant, model, environment, version, region, lineage, canary, at, requests, answered, refused, failed, gone, latency_micros, latency_squares, upstream_micros)
 		select * from added order by tenant, model, environment, version, region, lineage, canary, bin
 		on conflict (tenant, model, environment, version, region, lineage, canary, at) do update set
@@ -114,7 +115,7 @@ func (p Decisions) Decision(ctx context.Context, tenant, id string) (api.Decisio
 	// Owners one by one: the key begins with the tenant.
 	rows, err := p.db.system.Query(ctx, `
 		select sequence, id, at, caller, d.tenant, model, environment, version, manifest, region, endpoint, lineage, canary, output, snapshot, policy,
-			trace_id, status, problem, latency_micros, upstream_micros, key_id, header, simulated, router
+			trace_id, status, problem, latency_micros, upstream_micros, key_id, header, simulated, mirrored, router
 		from (select distinct tenant from fabric.model_version) owner join fabric.decision d on d.tenant = owner.tenant and d.id = $1
 		where $2 = '' or d.tenant = $2 or d.caller = $2 limit 1`, id, tenant)
 	if err != nil {

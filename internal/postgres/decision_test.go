@@ -93,6 +93,55 @@ func TestTrafficIsAskedByVersionRegionAndTime(t *testing.T) {
 	}
 }
 
+// A copy is kept as a decision and counted for the version that it was sent to,
+// and is no traffic, no routing decision, no load of an endpoint.
+func TestACopyIsNoTraffic(t *testing.T) {
+	db, dsn := open(t)
+	p := db.Decisions()
+	copied := func(change ...func(*api.Decision)) func(*api.Decision) {
+		return func(d *api.Decision) {
+			d.Mirrored = true
+			for _, fn := range change {
+				fn(d)
+			}
+		}
+	}
+	b := batch("a",
+		answered(1, func(d *api.Decision) { d.Version, d.Canary = 1, false }),
+		answered(2, copied()), answered(3, copied(func(d *api.Decision) { d.LatencyMicros = 4000 })),
+		answered(4, copied(func(d *api.Decision) { d.Status = 502 })), answered(5, copied(func(d *api.Decision) { d.Status = 422 })),
+		answered(6, copied(func(d *api.Decision) { d.Region = "us" })), answered(7, copied(func(d *api.Decision) { d.Environment = "staging" })),
+		answered(8, copied(func(d *api.Decision) { d.Version = 3 })), answered(9, copied(func(d *api.Decision) { d.At = noon.Add(time.Minute) })),
+	)
+	for range 2 { // sent again: the answer was lost
+		_, err := p.Record(t.Context(), b)
+		require.NoError(t, err)
+	}
+	conn := admin(t, dsn)
+	require.Equal(t, 9, count(t, conn, `select count(*) from fabric.decision`))
+	require.Equal(t, 1, count(t, conn, `select sum(requests)::int from fabric.traffic`))
+
+	got, err := p.MirroredBetween(t.Context(), "t1", "m1", "production", 2, "eu", noon, noon.Add(time.Minute))
+	require.NoError(t, err)
+	require.Equal(t, routing.Traffic{Environment: "production", Version: 2, Region: "eu", Requests: 4, Answered: 2, Refused: 1, Failed: 1,
+		LatencySum: 7000, LatencySquares: 9e6 + 16e6, UpstreamSum: 4000}, got)
+	none, err := p.MirroredBetween(t.Context(), "t2", "m1", "production", 2, "eu", noon, noon.Add(time.Hour))
+	require.NoError(t, err)
+	require.Equal(t, routing.Traffic{Environment: "production", Version: 2, Region: "eu"}, none, "another tenant's are not there")
+
+	all, err := p.TrafficBetween(t.Context(), "t1", "m1", 0, nil, noon, noon.Add(time.Hour))
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	require.Equal(t, []any{1, int64(1)}, []any{all[0].Version, all[0].Requests})
+	loads, err := p.Endpoints(t.Context(), "t1", noon.Add(-time.Hour))
+	require.NoError(t, err)
+	require.Len(t, loads, 1)
+	require.EqualValues(t, 1, loads[0].Calls)
+	var plan string
+	require.NoError(t, conn.QueryRow(t.Context(), `select indexdef from pg_indexes where indexname = 'decision_mirrored'`).Scan(&plan))
+	require.Contains(t, plan, "WHERE mirrored")
+}
+
 func TestAGapIsRecordedWithItsCount(t *testing.T) {
 	db, dsn := open(t)
 	p := db.Decisions()

@@ -70,6 +70,8 @@ var words = map[string]string{
 	"canary_fact.kind":     "look",
 	"access_request.state": "PENDING", "consent_grant.document": "{}", "consent_grant.origin": "grant", "consent_grant.withdrawn_epoch": "2",
 	"withdrawal.epoch": "2", "withdrawal.decision": "stop", "round_halt.stage": "update", "round_taint.decision": "", "feature_alias.mode": "none",
+	"study.environment": "dev", "study.status": "running", "study_trial.state": "ACTIVE",
+	"statistics.state": "waiting", "statistics.question": "{}", "statistics_answer.document": "{}",
 }
 
 // literal is a value that the column takes.
@@ -92,7 +94,7 @@ func literal(t *testing.T, table, column, base, typ string) string {
 		return "''"
 	case base == "text":
 		return "'x'"
-	case base == "text[]":
+	case strings.HasSuffix(base, "[]"):
 		return "'{}'"
 	case base == "boolean":
 		return "true"

@@ -19,7 +19,7 @@ const systemTables = `('schema_version', 'snapshot', 'audit_node', 'audit_state'
 const numberedTables = `('outbox', 'audit_leaf')`
 
 // What only grows, and for whom not even the owner makes an exception.
-const growing = `('consent_event', 'submission', 'stage_member', 'survivors', 'model_version', 'vote', 'policy_revision', 'snapshot', 'audit_leaf', 'audit_node', 'decision_gap', 'token_revocation', 'plan_grant', 'canary_fact', 'version_card', 'grant_use', 'round_halt')`
+const growing = `('consent_event', 'submission', 'stage_member', 'survivors', 'model_version', 'vote', 'policy_revision', 'snapshot', 'audit_leaf', 'audit_node', 'decision_gap', 'token_revocation', 'plan_grant', 'canary_fact', 'version_card', 'grant_use', 'round_halt', 'study_run', 'statistics_answer')`
 
 const tables = ` pg_class c where c.relnamespace = 'fabric'::regnamespace and c.relkind in ('r', 'p') `
 

@@ -37,8 +37,9 @@ func (p Actions) RecordOutcome(ctx context.Context, in contract.OutcomeInput, pl
 			evidence = []contract.Evidence{}
 		}
 		_, err = tx.Exec(ctx, `
-			update fabric.action set state = $3, cause = $4, snapshot = $5, evidence = $6, bundle = $7, ended_at = now()
-			where tenant = $1 and id = $2`, in.Tenant, in.Action, in.Outcome, clean(in.Cause), in.Snapshot, evidence, in.Bundle)
+			update fabric.action set state = $3, cause = $4, snapshot = $5, evidence = $6, bundle = $7, ended_at = now(),
+				plan = case when kind = 'tuning' and plan_digest is null and $8 <> '' then jsonb_build_object('digest', $8::text, 'mediaType', $9::text) else plan end
+			where tenant = $1 and id = $2`, in.Tenant, in.Action, in.Outcome, clean(in.Cause), in.Snapshot, evidence, in.Bundle, string(in.Plan), artifact.MediaTypePlan)
 		if err != nil {
 			return err
 		}
@@ -71,8 +72,10 @@ func (tx *tenantTx) move(ctx context.Context, in contract.OutcomeInput, plan pro
 	case in.Kind == api.KindTuning && plan.Tuning != nil:
 		var b pgx.Batch
 		b.Queue(`insert into fabric.model (tenant, id) values ($1, $2) on conflict do nothing`, in.Tenant, plan.ModelID)
-		b.Queue(`update fabric.model set tuned = tuned || jsonb_build_object($3::text, $4::text) where tenant = $1 and id = $2`,
-			in.Tenant, plan.ModelID, plan.Tuning.Parameter, plan.Tuning.To)
+		for _, one := range plan.Tuning.All() {
+			b.Queue(`update fabric.model set tuned = tuned || jsonb_build_object($3::text, $4::text) where tenant = $1 and id = $2`,
+				in.Tenant, plan.ModelID, one.What, one.To)
+		}
 		return tx.SendBatch(ctx, &b).Close()
 	}
 	return fmt.Errorf("applied %s %s has a plan for something else: %w", in.Kind, in.Action, activities.ErrRefused)

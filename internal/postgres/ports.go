@@ -21,6 +21,10 @@ var (
 	_ activities.Grants    = Rollouts{}
 	_ activities.Canaries  = Rollouts{}
 	_ activities.Cards     = Rollouts{}
+	_ activities.Studies   = Studies{}
+
+	_ activities.Statistics = Statistics{}
+	_ api.Statistics        = Statistics{}
 
 	_ api.Idempotency = Idempotency{}
 	_ api.Catalog     = Catalog{}
@@ -38,4 +42,5 @@ var (
 	_ api.Decisions   = Decisions{}
 	_ api.Revocations = Revocations{}
 	_ api.Scorecards  = Scorecards{}
+	_ api.Studies     = StudyViews{}
 )

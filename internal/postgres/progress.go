@@ -73,7 +73,7 @@ func (p Decisions) Endpoints(ctx context.Context, tenant string, since time.Time
 	rows, err := p.db.system.Query(ctx, `
 		with latest as (
 			select coalesce(s.region, '') as origin, d.region, d.endpoint, d.status, d.ms, d.at
-			from (select router, region, endpoint, status, latency_micros / 1000.0::float8 as ms, at from fabric.decision where tenant = $1 and at >= $2 order by at desc limit $3) d
+			from (select router, region, endpoint, status, latency_micros / 1000.0::float8 as ms, at from fabric.decision where tenant = $1 and not mirrored and at >= $2 order by at desc limit $3) d
 			left join fabric.router_spool s on s.router = d.router
 			where d.endpoint <> ''),
 		answered as (

@@ -37,6 +37,36 @@ func TestProgressOfAnOpenRound(t *testing.T) {
 	require.ErrorIs(t, err, api.ErrNotFound)
 }
 
+// A site is told which runs it is in, of whatever tenant, until they end.
+func TestTheOpenRunsOfASite(t *testing.T) {
+	t.Parallel()
+	db, dsn := open(t)
+	ctx := t.Context()
+	for _, owner := range []string{"owner", "other"} {
+		startRun(t, db, owner, "run-1", owner, "clinic")
+	}
+	startRun(t, db, "owner", "run-2", "owner", "clinic") // has asked nobody yet
+	sites := enrol(t, db, "clinic", "eu", 3)
+	openRound(t, db, "owner", "run-1", 1, sites[:2])
+	openRound(t, db, "owner", "run-1", 2, sites[:1])
+	openRound(t, db, "other", "run-1", 1, sites[1:])
+	both := []api.OpenRun{{Tenant: "other", Run: "run-1"}, {Tenant: "owner", Run: "run-1"}}
+	for i, want := range [][]api.OpenRun{both[1:], both, both[:1]} {
+		got, err := db.Sites().Runs(ctx, "clinic", sites[i].ID)
+		require.NoError(t, err)
+		require.Equal(t, want, got, "site %d", i)
+	}
+	got, err := db.Sites().Runs(ctx, "owner", sites[0].ID)
+	require.NoError(t, err)
+	require.Empty(t, got, "another tenant's site of that name")
+
+	_, err = admin(t, dsn).Exec(ctx, `update fabric.run set status = 'failed', ended_at = now() where tenant = 'owner'`)
+	require.NoError(t, err)
+	got, err = db.Sites().Runs(ctx, "clinic", sites[1].ID)
+	require.NoError(t, err)
+	require.Equal(t, both[:1], got)
+}
+
 func TestRunsByStatusAndModel(t *testing.T) {
 	t.Parallel()
 	db, _ := open(t)

@@ -44,9 +44,9 @@ func (p Proposals) Propose(ctx context.Context, in activities.Proposal) error {
 			return fmt.Errorf("%s/%s: %w", in.Template, in.Target, activities.ErrConflictingProposal)
 		}
 		var b pgx.Batch
-		b.Queue(`insert into fabric.action (tenant, id, kind, environment, requester, plan, risk, state, trace_id)
-			values ($1, $2, $3, $4, $5, $6, $7, 'started', $8)`,
-			in.Tenant, in.Action, api.KindPolicy, in.Environment, clean(in.Requester), in.Plan, in.Risk, in.TraceID)
+		b.Queue(`insert into fabric.action (tenant, id, kind, environment, requester, plan, risk, need, state, trace_id)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, 'started', $9)`,
+			in.Tenant, in.Action, api.KindPolicy, in.Environment, clean(in.Requester), in.Plan, in.Risk, in.Need, in.TraceID)
 		b.Queue(`insert into fabric.proposal (tenant, action, evaluation, template, target, from_value, to_value, direction, summary, predicate, bundle, proposed_at, expires_at)
 			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
 			in.Tenant, in.Action, in.Evaluation, in.Template, in.Target, in.From, in.To, in.Direction, clean(in.Summary), string(in.Predicate), string(in.Bundle), in.ProposedAt, in.ExpiresAt)
@@ -175,8 +175,8 @@ func (p Proposals) Observe(ctx context.Context, tenant string, observed []api.Ob
 	})
 }
 
-// Windows returns what was reported of a metric in each span; of route_failed,
-// what routers decided as well.
+// Windows returns what was reported of a metric in each span, and what the
+// tenant's own rows say of it: of rounds, of sites, and of what routers decided.
 func (p Proposals) Windows(ctx context.Context, tenant, metric string, spans []feedback.Span) (map[string][]feedback.Window, error) {
 	out := feedback.History{}
 	at := func(target string, i int) *feedback.Window { return out.At(target, spans, i) }
@@ -191,10 +191,8 @@ func (p Proposals) Windows(ctx context.Context, tenant, metric string, spans []f
 		if err != nil {
 			return nil, err
 		}
-		if metric == "route_failed" {
-			more, err := queryTenant(ctx, p.db.app, tenant, pgx.RowToStructByPos[row],
-				`select region, sum(failed)::float8, sum(answered + failed)::float8 from fabric.traffic where tenant = $1 and region <> '' and at >= $2 and at < $3 group by region order by region collate "C"`,
-				tenant, span.From, span.To)
+		if own := ownTelemetry(metric); own != "" {
+			more, err := queryTenant(ctx, p.db.app, tenant, pgx.RowToStructByPos[row], own, tenant, span.From, span.To)
 			if err != nil {
 				return nil, err
 			}

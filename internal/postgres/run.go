@@ -17,12 +17,12 @@ type Runs struct{ db *DB }
 func (db *DB) Runs() Runs { return Runs{db} }
 
 const selectRun = `select id, tenant, model, tenants, params, requester, status, cause, metrics, coalesce(weights ->> 'digest', ''), version,
-	created_at, ended_at, simulated, trace_id, paused and ended_at is null, rounds from fabric.run where `
+	created_at, ended_at, simulated, trace_id, paused and ended_at is null, rounds, study from fabric.run where `
 
 func scanRun(row pgx.CollectableRow) (api.Run, error) {
 	var r api.Run
 	err := row.Scan(&r.ID, &r.Tenant, &r.ModelID, &r.Tenants, &r.Params, &r.Requester, &r.Status, &r.Cause, &r.Metrics, &r.Weights, &r.Version,
-		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID, &r.Paused, &r.Done)
+		&r.CreatedAt, &r.EndedAt, &r.Simulated, &r.TraceID, &r.Paused, &r.Done, &r.Study)
 	return r, err
 }
 

@@ -55,14 +55,14 @@ func (db *DB) CardFacts(ctx context.Context, subject scorecard.Subject, open str
 	b.Queue(setTenant, subject.Tenant)
 	queue(&b, &runs, pgx.RowToStructByPos[cardRun], `
 		select u.id, u.params, u.metrics, case when u.ended_at is null then 'completed' else u.status end, coalesce(v.number, 0), coalesce(r.regions, '[]'::json)
-		from (select * from fabric.run where tenant = $1 and model = $2 and (ended_at is not null or id = $3) order by ended_at desc nulls first, id collate "C" desc limit $4) u
+		from (select * from fabric.run where tenant = $1 and model = $2 and study = '' and (ended_at is not null or id = $3) order by ended_at desc nulls first, id collate "C" desc limit $4) u
 		left join (select run, max(number) as number from fabric.model_version where tenant = $1 and model = $2 group by run) v on v.run = u.id
 		left join lateral (select regions from fabric.round where tenant = u.tenant and run = u.id and kind = 'evaluate' and (status = 'closed' or u.ended_at is null) order by number desc limit 1) r on true
 		order by u.ended_at desc nulls first, u.id collate "C" desc`,
 		subject.Tenant, subject.Model, open, cardTrials)
 	queue(&b, &rounds, pgx.RowToStructByPos[cardRound], `
 		select r.status, r.regions, r.started_at, r.ended_at from fabric.round r
-		join (select tenant, id from fabric.run where tenant = $1 and model = $2 order by ended_at desc nulls first, id collate "C" desc limit $4) u on u.tenant = r.tenant and u.id = r.run
+		join (select tenant, id from fabric.run where tenant = $1 and model = $2 and study = '' order by ended_at desc nulls first, id collate "C" desc limit $4) u on u.tenant = r.tenant and u.id = r.run
 		where r.ended_at is not null order by r.ended_at desc limit $3`, subject.Tenant, subject.Model, cardRounds, cardTrials)
 	queue(&b, &drills, pgx.RowTo[*time.Time], `
 		select max(at) from fabric.alias_move m where tenant = $1 and model = $2 and alias = 'champion' and action <> ''

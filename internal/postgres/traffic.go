@@ -21,5 +21,21 @@ func (p Decisions) TrafficBetween(ctx context.Context, tenant, model string, ver
 		tenant, model, version, nonNil(regions), grain(from), grain(to))
 }
 
+// MirroredBetween adds up the copies that a version was sent. There are few of
+// them, for as long as a shadow takes, and they have an index of their own.
+func (p Decisions) MirroredBetween(ctx context.Context, tenant, model, environment string, version int, region string, from, to time.Time) (routing.Traffic, error) {
+	rows, err := queryTenant(ctx, p.db.app, tenant, pgx.RowToStructByPos[routing.Traffic], `
+		select $3::text, $4::integer, $5::text, '', false, count(*), count(*) filter (where status < 400), count(*) filter (where status between 400 and 498),
+			count(*) filter (where status >= 500), count(*) filter (where status = 499), coalesce(sum(latency_micros) filter (where status < 400), 0)::bigint,
+			coalesce(sum(latency_micros::float8 * latency_micros) filter (where status < 400), 0), coalesce(sum(upstream_micros) filter (where status < 400), 0)::bigint
+		from fabric.decision
+		where tenant = $1 and model = $2 and environment = $3 and version = $4 and region = $5 and mirrored and at >= $6 and at < $7`,
+		tenant, model, environment, version, region, grain(from), grain(to))
+	if err != nil || len(rows) != 1 {
+		return routing.Traffic{}, err
+	}
+	return rows[0], nil
+}
+
 // grain moves a time down to where a row of the traffic begins.
 func grain(at time.Time) time.Time { return at.UTC().Truncate(activities.TrafficGrain) }

@@ -98,7 +98,7 @@ func (p Verdicts) Verdicts(ctx context.Context, tenant string, since time.Time, 
 	}
 	found, err := readTenant(ctx, p.db, tenant, scanRouted, `
 		select id, at, trace_id, caller, region, policy, simulated, model, case when endpoint like 'quantum-%' then 'quantum' else 'neural' end
-		from fabric.decision where tenant = $1 and region <> '' and (at, id) > ($2, $3) order by at, id limit $4`, tenant, at, id, limit)
+		from fabric.decision where tenant = $1 and region <> '' and not mirrored and (at, id) > ($2, $3) order by at, id limit $4`, tenant, at, id, limit)
 	if err != nil || len(found) == 0 {
 		return nil, after, err
 	}

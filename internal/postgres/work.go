@@ -70,9 +70,10 @@ func (p Sites) Work(ctx context.Context, tenant, id string, wait time.Duration) 
 		if err != nil || len(found) > 0 || time.Until(until) <= 0 {
 			return onlyWork(found), err
 		}
-		// A withdrawal of its tenant is news to a site that waits, too.
-		epoch, err := p.db.epochOf(ctx, tenant)
-		if err != nil || before > 0 && epoch > before {
+		// A withdrawal of its tenant is news to a site that waits, too, and so is a
+		// question about its rows.
+		epoch, asked, err := p.db.news(ctx, tenant, id)
+		if err != nil || asked || before > 0 && epoch > before {
 			return onlyWork(found), err
 		}
 		before = epoch
@@ -80,6 +81,19 @@ func (p Sites) Work(ctx context.Context, tenant, id string, wait time.Duration) 
 			return nil, err
 		}
 	}
+}
+
+// Runs returns the open runs that have asked the site in some round.
+func (p Sites) Runs(ctx context.Context, tenant, id string) ([]api.OpenRun, error) {
+	rows, err := p.db.system.Query(ctx, `
+		select r.tenant, r.id from fabric.run r
+		where r.ended_at is null and exists (select from fabric.cohort c where c.tenant = r.tenant and c.run = r.id and c.site_tenant = $1 and c.site = $2)
+		order by r.tenant collate "C", r.id collate "C"`, tenant, id)
+	if err != nil {
+		return nil, fault(err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[api.OpenRun])
+	return found, fault(err)
 }
 
 func onlyWork(rows []workRow) []api.Work {
@@ -155,9 +169,9 @@ func (p Sites) Submit(ctx context.Context, caller api.Caller, s api.Submission) 
 			return err
 		}
 		tag, err := tx.Exec(ctx, `
-			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason, base_round)
-			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) on conflict do nothing`,
-			ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Message, s.Bundle, s.Statement, clean(s.Reason), s.From)
+			insert into fabric.submission (tenant, run, number, stage, region, site_tenant, site, update, metrics, message, bundle, statement, reason, base_round, norm)
+			values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, nullif($15::float8, 0)) on conflict do nothing`,
+			ref.Tenant, ref.Run, ref.Number, ref.Stage.Or(), ref.Region, s.Tenant, s.Site, s.Update, s.Metrics, s.Message, s.Bundle, s.Statement, clean(s.Reason), s.From, s.Norm)
 		if err != nil {
 			return err
 		}

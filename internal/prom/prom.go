@@ -32,20 +32,39 @@ var (
 // maxAnswer bounds what is read of an answer.
 const maxAnswer = 32 << 20
 
-// points is how many values a window of single values has at most.
-const points = 240
+// How many values a window of single values has at most, and of those that say
+// what happened since the one before: fewer, so that each holds some scrapes.
+const (
+	points = 240
+	steps  = 60
+)
 
 // A Reader reads from one Prometheus: [activities.Telemetry].
 type Reader struct {
 	base    *url.URL
 	client  *http.Client
 	queries map[string]Query
+	rest    Source
+}
+
+// A Source knows what no query asks Prometheus for.
+type Source interface {
+	Windows(ctx context.Context, tenant, metric string, spans []feedback.Span) (map[string][]feedback.Window, error)
+}
+
+// Else returns a reader that asks a source for the metrics without a query.
+func (r *Reader) Else(rest Source) *Reader {
+	other := *r
+	other.rest = rest
+	return &other
 }
 
 // A Query is how a metric is asked for. A share has Hits and Total, counters of
-// which the increase in the window counts; single values have Value, a gauge
-// that is read at equal steps. Each is a PromQL expression with the label Label
-// for its target; $window is the window's length.
+// which the increase in the window counts; single values have Value, which is
+// read at equal steps. Each is a PromQL expression with the label Label for its
+// target; $window is the window's length, $step the distance of two values. A
+// value that has $step is what happened since the one before, so that nothing
+// counts as two observations.
 type Query struct {
 	Hits  string
 	Total string
@@ -54,7 +73,7 @@ type Query struct {
 }
 
 // Queries returns how the metrics of the policy loop are asked for where nothing
-// else is said.
+// else is said. site_refused is none of them: no metric names a site.
 func Queries() map[string]Query {
 	share := func(hits, total, label string) Query {
 		by := func(expr string) string { return "sum by (" + label + ") (increase(" + expr + "[$window]))" }
@@ -63,6 +82,16 @@ func Queries() map[string]Query {
 	value := func(expr, label string) Query {
 		return Query{Value: "avg by (" + label + ") (" + expr + ")", Label: label}
 	}
+	// What is derived from rows is the same at every worker of the control queue:
+	// of several one is read.
+	rows := func(hits, total, label string) Query {
+		by := func(expr string) string { return "max by (" + label + ") (increase(" + expr + "[$window]))" }
+		return Query{Hits: by(hits), Total: by(total), Label: label}
+	}
+	mean := func(expr, label string) Query {
+		by := func(part string) string { return "sum by (" + label + ") (increase(" + expr + part + "[$step]))" }
+		return Query{Value: by("_sum") + " / (" + by("_count") + " > 0)", Label: label}
+	}
 	// What is decided is answered: of all that a runtime was asked for it is the rest.
 	routed := share("fabric_router_failed_total", "fabric_router_decisions_total", "region")
 	routed.Total += " + " + routed.Hits
@@ -70,11 +99,10 @@ func Queries() map[string]Query {
 		"drift":                    value("fabric_drift_psi", "region"),
 		"privacy_attack_advantage": value("fabric_privacy_attack_advantage_ratio", "region"),
 		"retried":                  share("fabric_router_retries_total", "fabric_router_upstream_seconds_count", "region"),
-		"round_dropout":            share("fabric_round_dropped_total", "fabric_round_asked_total", "region"),
+		"round_dropout":            rows("fabric_round_dropped_total", "fabric_round_asked_total", "region"),
 		"route_failed":             routed,
-		"site_refused":             share("fabric_site_refused_total", "fabric_site_answers_total", "site"),
-		"stage_seconds":            value("fabric_round_stage_seconds", "region"),
-		"update_norm":              value("fabric_round_update_norm", "region"),
+		"stage_seconds":            mean("fabric_round_stage_seconds", "region"),
+		"update_norm":              mean("fabric_round_update_norm", "region"),
 	}
 }
 
@@ -92,14 +120,18 @@ func New(at string, client *http.Client, queries map[string]Query) (*Reader, err
 	for metric, q := range queries {
 		all[metric] = q
 	}
-	return &Reader{base, client, all}, nil
+	return &Reader{base: base, client: client, queries: all}, nil
 }
 
 // Windows returns what a metric was in each span, for every target that has a
-// series in one of them. A metric that has no query has no series.
-// Errors: [ErrUnavailable], [ErrAnswer], [ErrQuery].
-func (r *Reader) Windows(ctx context.Context, _, metric string, spans []feedback.Span) (map[string][]feedback.Window, error) {
+// series in one of them. A metric that has no query is asked of the source of
+// the rest; without one it has no series.
+// Errors: [ErrUnavailable], [ErrAnswer], [ErrQuery]; those of the source.
+func (r *Reader) Windows(ctx context.Context, tenant, metric string, spans []feedback.Span) (map[string][]feedback.Window, error) {
 	q, ok := r.queries[metric]
+	if !ok && r.rest != nil {
+		return r.rest.Windows(ctx, tenant, metric, spans)
+	}
 	if !ok {
 		return nil, nil
 	}
@@ -156,9 +188,14 @@ func (r *Reader) increase(ctx context.Context, expr string, span feedback.Span) 
 
 // values asks for the numbers of a span, at equal steps of a second or more.
 func (r *Reader) values(ctx context.Context, expr string, span feedback.Span) ([]series, error) {
-	step := max(span.To.Sub(span.From)/points, time.Second)
+	step, first, last := max(span.To.Sub(span.From)/points, time.Second), span.From, span.To.Add(-time.Millisecond)
+	if strings.Contains(expr, "$step") {
+		step = max(span.To.Sub(span.From)/steps, time.Second).Truncate(time.Second)
+		first, last = span.From.Add(step), span.To // each is of the step before it
+		expr = strings.ReplaceAll(expr, "$step", strconv.FormatInt(int64(step/time.Second), 10)+"s")
+	}
 	return r.ask(ctx, "query_range", url.Values{
-		"query": {expr}, "start": {unix(span.From)}, "end": {unix(span.To.Add(-time.Millisecond))}, "step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
+		"query": {expr}, "start": {unix(first)}, "end": {unix(last)}, "step": {strconv.FormatFloat(step.Seconds(), 'f', -1, 64)},
 	})
 }
 

@@ -74,6 +74,11 @@ func TestConformanceOfARealPrometheus(t *testing.T) {
 		for region, hits := range map[string]int64{"eu": failed.Load(), "us": n} {
 			out += fmt.Sprintf("fabric_router_decisions_total{region=%q} %d\nfabric_router_failed_total{region=%q} %d\n", region, 100*n, region, hits)
 		}
+		out += "# TYPE fabric_round_stage_seconds histogram\n"
+		for _, stage := range []string{"advertise", "mask"} { // two steps of 4 and 10 s, one of each at a scrape
+			out += fmt.Sprintf("fabric_round_stage_seconds_bucket{region=\"eu\",stage=%q,le=\"+Inf\"} %d\nfabric_round_stage_seconds_sum{region=\"eu\",stage=%q} %d\nfabric_round_stage_seconds_count{region=\"eu\",stage=%q} %d\n",
+				stage, n, stage, n*map[string]int64{"advertise": 4, "mask": 10}[stage], stage, n)
+		}
 		if gone.Load() == 0 {
 			out += "# TYPE fabric_drift_psi gauge\nfabric_drift_psi{region=\"eu\"} 0.25\nfabric_drift_psi{region=\"us\"} NaN\n"
 		}
@@ -111,6 +116,15 @@ func TestConformanceOfARealPrometheus(t *testing.T) {
 	require.Zero(t, eu[0].Hits)
 	require.InDelta(t, 30.0/130, eu[1].Hits/eu[1].Total, 0.06, "a scrape has 30 that failed and 100 that were answered")
 	require.InDelta(t, 0.01, us[1].Hits/us[1].Total, 0.01)
+
+	stages, err := reader.Windows(t.Context(), "t", "stage_seconds", spans)
+	require.NoError(t, err)
+	require.Len(t, stages, 1)
+	require.NotEmpty(t, stages["eu"][1].Values)
+	for _, seconds := range stages["eu"][1].Values {
+		require.InDelta(t, 7, seconds, 1e-6, "the mean of the stages that closed in the step")
+	}
+	require.LessOrEqual(t, len(stages["eu"][1].Values), 6, "a second each: none is read twice")
 
 	drift, err := reader.Windows(t.Context(), "t", "drift", spans)
 	require.NoError(t, err)

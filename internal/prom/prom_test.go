@@ -1,6 +1,7 @@
 package prom_test
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -79,6 +80,25 @@ func TestWhatIsNoNumberStaysNone(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, found)
 	for _, metric := range feedback.Metrics() {
-		require.Contains(t, prom.Queries(), metric)
+		_, ok := prom.Queries()[metric]
+		require.Equal(t, metric != "site_refused", ok, metric)
 	}
+}
+
+// tables answer for what Prometheus is not asked.
+type tables struct{}
+
+func (tables) Windows(_ context.Context, tenant, metric string, _ []feedback.Span) (map[string][]feedback.Window, error) {
+	return map[string][]feedback.Window{tenant + " " + metric: nil}, nil
+}
+
+// No metric names a site: whose answers are refused is read from our own rows.
+func TestTheRestIsAskedElsewhere(t *testing.T) {
+	r := answering(t, 200, `{"status":"success","data":{"resultType":"matrix","result":[]}}`).Else(tables{})
+	found, err := r.Windows(t.Context(), "t", "site_refused", spans)
+	require.NoError(t, err)
+	require.Contains(t, found, "t site_refused")
+	found, err = r.Windows(t.Context(), "t", "drift", spans)
+	require.NoError(t, err)
+	require.Empty(t, found)
 }

@@ -28,8 +28,9 @@ type activeModel struct {
 type activeRegion struct {
 	Region    string           `json:"region"`
 	Version   int              `json:"version"`
-	Lineage   string           `json:"lineage,omitempty"`            // of the canary that this is
-	Share     *int             `json:"share_basis_points,omitempty"` // of it
+	Lineage   string           `json:"lineage,omitempty"`             // of the canary that this is
+	Share     *int             `json:"share_basis_points,omitempty"`  // of it
+	Mirror    int              `json:"mirror_basis_points,omitempty"` // of the requests, in its shadow
 	Manifest  artifact.Digest  `json:"manifest"`
 	Endpoints []activeEndpoint `json:"endpoints"`
 }
@@ -101,7 +102,7 @@ func (r *Router) report(t *target) activeModel {
 		for _, region := range leg.Route.Regions {
 			in := activeRegion{Region: region, Version: leg.Package.Version, Manifest: leg.Package.Manifest, Endpoints: []activeEndpoint{}}
 			if t.Trial != nil && t.Trial.Leg == at {
-				in.Lineage, in.Share = t.Trial.Lineage, &t.Trial.Share
+				in.Lineage, in.Share, in.Mirror = t.Trial.Lineage, &t.Trial.Share, t.Trial.Mirror
 			}
 			for i := range t.candidates {
 				c := &t.candidates[i]

@@ -91,7 +91,7 @@ func (r *Router) try(ctx context.Context, t *trial) (result, error) {
 		if ctx.Err() != nil || t.sent >= tries || !t.again(err) || !r.retries.Spend(r.now()) {
 			return result{}, last
 		}
-		r.metrics.retries.Inc()
+		r.metrics.retries.WithLabelValues(t.target.nodes[e.i].Region).Inc()
 	}
 }
 

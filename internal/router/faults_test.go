@@ -119,7 +119,7 @@ func TestAFaultyEndpointCostsNoAnswer(t *testing.T) {
 			require.Equal(t, "us", got.body.Region)
 			require.Equal(t, 2, got.body.Decision.Attempts)
 			require.JSONEq(t, `{"p":[[0.25,0.75]]}`, string(got.body.Output))
-			require.Regexp(t, "fabric_router_(retries|hedges_won)_total 1", f.call(t, "GET", "/metrics", "", "").text, "a late one is made up for before it fails")
+			require.Regexp(t, `fabric_router_(retries_total{region="eu"}|hedges_won_total) 1`, f.call(t, "GET", "/metrics", "", "").text, "a late one is made up for before it fails")
 
 			// Three in a row and it is set aside: no call more.
 			for range 2 {

@@ -30,6 +30,7 @@ type call struct {
 	body   []byte
 	once   bool   // it must not be done twice
 	back   bool   // the answer is to be translated back
+	copied bool   // nobody gets the answer
 	parent string // traceparent
 }
 
@@ -85,6 +86,9 @@ func (r *Router) exchange(ctx context.Context, c *call, i int) (*upstream.Answer
 	s.fields = [...]upstream.Field{{Name: "Content-Type", Value: "application/json"}, {Name: "Traceparent", Value: c.parent},
 		{Name: "X-Fabric-Tenant", Value: t.Caller}, {Name: "X-Fabric-Manifest", Value: manifest}, {Name: latencyHeader, Value: left(ctx)}}
 	s.Header = s.fields[:]
+	if c.copied {
+		s.Header = append(s.Header, upstream.Field{Name: mirrorHeader, Value: "true"})
+	}
 	a, err := t.nodes[i].up.Do(ctx, &s.Request)
 	if err != nil {
 		return nil, broken(err)

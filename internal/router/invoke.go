@@ -24,7 +24,8 @@ type visit struct {
 	status   int
 	place    uint64 // of the record among the others
 	kept     bool
-	record   Record // from the moment on that it is known what is asked
+	record   Record    // from the moment on that it is known what is asked
+	copy     *mirrored // for a version on trial, when this is answered; nil: none
 }
 
 // visit begins a call. Whoever begins one ends it.
@@ -130,6 +131,9 @@ func (r *Router) invoke(w http.ResponseWriter, req *http.Request) {
 	if p := v.invoke(page); p != nil {
 		v.refuse(p)
 	}
+	if v.copy != nil {
+		v.mirror()
+	}
 }
 
 func (v *visit) invoke(page *page) (p *problem) {
@@ -170,6 +174,9 @@ func (v *visit) invoke(page *page) (p *problem) {
 	try := &trial{target: t, ask: ask, once: in.once, send: func(ctx context.Context, i int) (result, error) { return r.forward(ctx, c, i) }}
 	got, err := r.try(ctx, try)
 	v.upstream = try.upstream
+	if t.mirror != nil {
+		v.sample(try, &in, side, err, mirrored{call: call{body: body, back: back}})
+	}
 	if err != nil {
 		v.blame(try)
 		return unanswered(try, err)

@@ -14,7 +14,7 @@ type metrics struct {
 	calls     *calls
 	ejections *prometheus.CounterVec
 	upstream  *prometheus.HistogramVec
-	retries   prometheus.Counter
+	retries   *prometheus.CounterVec
 	hedges    prometheus.Counter
 	hedgesWon prometheus.Counter
 	shed      prometheus.Counter
@@ -33,9 +33,9 @@ func newMetrics(registry *prometheus.Registry, r *Router) (metrics, error) {
 		upstream: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "fabric_router_upstream_seconds", Help: "Time of an attempt at a runtime, by region.", Buckets: fine,
 		}, []string{"region"}),
-		retries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fabric_router_retries_total", Help: "Failed attempts after which another endpoint was looked for.",
-		}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fabric_router_retries_total", Help: "Failed attempts after which another endpoint was looked for, by the region that failed.",
+		}, []string{"region"}),
 		hedges: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fabric_router_hedges_total", Help: "Calls sent to another endpoint as well because the first was late.",
 		}),

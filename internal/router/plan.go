@@ -53,6 +53,7 @@ type target struct {
 	legs       []*routing.Leg
 	paths      []string // of the inference, below the endpoint's URL
 	paces      []*endpoint.Pace
+	mirror     *mirror // nil: nothing is copied
 }
 
 // A probe asks an endpoint whether it has a package loaded.
@@ -149,6 +150,7 @@ func (p *plan) target(t *routing.Target, before *plan) *target {
 			}
 		}
 	}
+	out.mirror = p.mirror(out, before)
 	out.pool = endpoint.NewPool(out.candidates)
 	out.sides = newSides(out, nil)
 	for purpose, barred := range t.Purposes {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -71,16 +72,19 @@ func (v *visit) durable() *problem {
 // blame notes in the record which version and region failed last: else a version
 // that never answers would have no failures.
 func (v *visit) blame(try *trial) {
-	if try.sent == 0 {
+	i := try.last()
+	if i < 0 {
 		return
 	}
-	last := try.skip[min(try.sent, len(try.skip))-1]
-	for i, n := range try.target.nodes {
-		if n.live != last {
-			continue
-		}
-		leg := try.target.legs[i]
-		v.record.Version, v.record.Manifest, v.record.Region, v.record.Endpoint = leg.Package.Version, leg.Package.Manifest, n.Region, n.Name
-		return
+	n, leg := try.target.nodes[i], try.target.legs[i]
+	v.record.Version, v.record.Manifest, v.record.Region, v.record.Endpoint = leg.Package.Version, leg.Package.Manifest, n.Region, n.Name
+}
+
+// last returns the candidate that was asked last, or -1.
+func (t *trial) last() int {
+	if t.sent == 0 {
+		return -1
 	}
+	live := t.skip[min(t.sent, len(t.skip))-1]
+	return slices.IndexFunc(t.target.nodes, func(n *node) bool { return n.live == live })
 }

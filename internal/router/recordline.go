@@ -45,5 +45,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	text(`,"key_id":`, r.KeyID, false)
 	text(`,"header":`, r.Header, false)
 	b = strconv.AppendBool(append(b, `,"simulated":`...), r.Simulated)
+	if r.Mirrored {
+		b = append(b, `,"mirrored":true`...)
+	}
 	return append(b, '}')
 }

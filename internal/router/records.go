@@ -47,6 +47,9 @@ type Record struct {
 	KeyID          string `json:"key_id,omitempty"`
 	Header         string `json:"header,omitempty"`
 	Simulated      bool   `json:"simulated"`
+	// Mirrored says that it is of a copy of a request, which was sent when another
+	// version had answered: no call of anybody.
+	Mirrored bool `json:"mirrored,omitempty"`
 }
 
 const (

@@ -75,7 +75,8 @@ type Router struct {
 	retries *endpoint.Budget // hedges included
 	hedges  *endpoint.Budget
 	records *recorder
-	ships   *shipper          // nil: nowhere
+	ships   *shipper // nil: nowhere
+	mirrors *mirrors
 	strict  map[string]bool   // tenants, "*" for all
 	kept    map[string]counts // of calls, from before the start
 	metrics metrics
@@ -94,6 +95,9 @@ func New(opts Options) (*Router, error) {
 		retries: endpoint.NewBudget(retryShare, retryFloor), hedges: endpoint.NewBudget(hedgeShare, hedgeFloor)}
 	r.scratch.New = func() any { return new(endpoint.Work) }
 	if r.metrics, err = newMetrics(opts.Registry, r); err != nil {
+		return nil, err
+	}
+	if r.mirrors, err = newMirrors(opts.Registry); err != nil {
 		return nil, err
 	}
 	if err = r.openRecords(); err != nil {
@@ -136,13 +140,16 @@ func (r *Router) Use(s routing.Snapshot) error {
 	return nil
 }
 
-// Run checks endpoints, and writes and ships decision records, until ctx ends;
-// then it writes what is left of them.
+// Run checks endpoints, sends copies to versions on trial, and writes and ships
+// decision records, until ctx ends; then it writes what is left of them.
 func (r *Router) Run(ctx context.Context) error {
 	var group sync.WaitGroup
 	group.Go(func() { r.watch(ctx) })
 	group.Go(func() { r.adapt(ctx) })
 	group.Go(func() { r.keepCounts(ctx) })
+	for range mirrorAtOnce {
+		group.Go(func() { r.mirrorAll(ctx) })
+	}
 	if r.ships != nil {
 		group.Go(func() { r.ships.run(ctx) })
 		if r.opts.Gone != nil {

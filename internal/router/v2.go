@@ -43,6 +43,9 @@ func (r *Router) inference(w http.ResponseWriter, req *http.Request) {
 		p.oip = true
 		v.refuse(p)
 	}
+	if v.copy != nil {
+		v.mirror()
+	}
 }
 
 func (v *visit) inference(page *page) *problem {
@@ -66,6 +69,9 @@ func (v *visit) inference(page *page) *problem {
 	try.send = func(ctx context.Context, i int) (result, error) { return v.pass(ctx, t, i, page.b) }
 	got, err := r.try(ctx, try)
 	v.upstream = try.upstream
+	if t.mirror != nil && v.req.Method == http.MethodPost {
+		v.sample(try, in, side, err, mirrored{call: call{body: page.b}, fields: appendPassed([]upstream.Field{}, v.req.Header)})
+	}
 	if err != nil {
 		v.blame(try)
 		return unanswered(try, err)
@@ -153,11 +159,7 @@ func (v *visit) pass(ctx context.Context, t *target, i int, body []byte) (result
 	}
 	manifest := string(t.legs[i].Package.Manifest)
 	req.Header = make([]upstream.Field, 0, len(passedOn)+4)
-	for _, name := range passedOn {
-		for _, value := range v.req.Header[name] {
-			req.Header = append(req.Header, upstream.Field{Name: name, Value: value})
-		}
-	}
+	req.Header = appendPassed(req.Header, v.req.Header)
 	req.Header = append(req.Header, upstream.Field{Name: "Traceparent", Value: v.span.parent},
 		upstream.Field{Name: tenantHeader, Value: t.Caller}, upstream.Field{Name: "X-Fabric-Manifest", Value: manifest},
 		upstream.Field{Name: latencyHeader, Value: left(ctx)})
@@ -190,6 +192,16 @@ func (v *visit) pass(ctx context.Context, t *target, i int, body []byte) (result
 		return result{}, err
 	}
 	return result{answer: a, cancel: cancel}, nil
+}
+
+// appendPassed appends the fields of a request that are passed on.
+func appendPassed(out []upstream.Field, h http.Header) []upstream.Field {
+	for _, name := range passedOn {
+		for _, value := range h[name] {
+			out = append(out, upstream.Field{Name: name, Value: value})
+		}
+	}
+	return out
 }
 
 // relay sends an answer on, piece by piece if it is a stream. One that breaks

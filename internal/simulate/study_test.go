@@ -21,7 +21,7 @@ func inTurn(rates ...float64) tuning.Suggester {
 
 func rateStudy(trials int) tuning.Study {
 	return tuning.Study{Space: tuning.Space{{Name: "learningRate", Kind: tuning.Double, Low: 1e-4, High: 10, Log: true}},
-		Metric: simulate.MetricLoss, Goal: tuning.Minimize, Trials: trials, Parallel: 1, Repeats: 1}
+		Metric: tuning.MetricLoss, Goal: tuning.Minimize, Trials: trials, Parallel: 1, Repeats: 1}
 }
 
 func smallSettings(t *testing.T) simulate.Settings {
@@ -73,11 +73,11 @@ func TestWhatCannotBeTuned(t *testing.T) {
 	study := rateStudy(1)
 	study.Space[0].Name = "rounds"
 	_, err := simulate.Tune(t.Context(), smallSettings(t), study, nil, nil, nil)
-	require.ErrorIs(t, err, simulate.ErrParameter)
+	require.ErrorIs(t, err, tuning.ErrParameter)
 	study = rateStudy(1)
 	study.Metric = "f1"
 	_, err = simulate.Tune(t.Context(), smallSettings(t), study, nil, nil, nil)
-	require.ErrorIs(t, err, simulate.ErrMetric)
+	require.ErrorIs(t, err, tuning.ErrMetric)
 
 	study = rateStudy(1) // what the parameters refuse is a point that cannot be, not an end of the study
 	study.Space[0] = tuning.Dimension{Name: "batchSize", Kind: tuning.Integer, Low: -5, High: -1}

@@ -8,7 +8,6 @@ package surrogate
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -17,7 +16,7 @@ import (
 )
 
 // ErrExhausted says that every point of a space of finitely many was tried.
-var ErrExhausted = errors.New("every point of the space has been tried: widen it, or raise repeats")
+var ErrExhausted = tuning.ErrExhausted
 
 const (
 	uniform, local = 400, 200 // candidates drawn anywhere, and around the best

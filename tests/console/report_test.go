@@ -14,10 +14,10 @@ type outcome struct {
 	Promotion string   `json:"promotion"`
 	Voters    []string `json:"voters"`
 	Figures   struct {
-		Browser     string         `json:"browser"`
-		Pages       int            `json:"pages"`
-		Kinds       int            `json:"kinds"`
-		Keyboard    int            `json:"keyboard"`
+		Browser     string `json:"browser"`
+		Pages       int    `json:"pages"`
+		Kinds       int    `json:"kinds"`
+		Keyboard    int    `json:"keyboard"`
 		Interactive struct {
 			Median int `json:"median"`
 			Most   int `json:"most"`

@@ -89,7 +89,7 @@ func newPlane(t testing.TB) *plane {
 		Approvals: p.db.Approvals(), Workflows: p.memory.Ports().Workflows, Snapshots: p.db.Snapshots(), AuditLog: p.db.AuditLog(), Scorecards: p.db.Scorecards(),
 		Blobs: p.blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: p.issuer, Rules: rules, Budgets: p.db.Budgets(),
 		Replicas: p.db.ModelReplicas(), Recoveries: p.db.RecoveryPoints(), Decisions: p.db.Decisions(), Rollouts: p.db.RolloutViews(), Revocations: p.db.Revocations(),
-		Verdicts: p.db.Verdicts(), Proposals: p.db.Proposals(), Replayer: opa.Replayer{},
+		Verdicts: p.db.Verdicts(), Proposals: p.db.Proposals(), Replayer: opa.Replayer{}, Statistics: p.db.Statistics(), Studies: p.db.StudyViews(),
 	}
 	options := api.Options{
 		Version: "test", SigningKey: true, SiteTokens: p.issuer.Verifier(api.AudienceSite, time.Now), Enrolment: enrolment, TrustedKeys: []string{string(trusted)},

@@ -72,6 +72,8 @@ func (p *plane) seed(t testing.TB) {
 		s.features()
 		s.model()
 		s.run()
+		s.statistics()
+		s.study()
 		s.ballot()
 		s.others()
 	}

@@ -21,6 +21,7 @@ import (
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/atom-fabric/fabric/internal/prom"
 	"github.com/atom-fabric/fabric/internal/telemetry"
 )
 
@@ -239,6 +240,16 @@ func queries(t *testing.T) (all []query, recorded series) {
 			require.NotEmpty(t, p.Targets, "%s: %s", file, p.Title)
 			for _, target := range p.Targets {
 				all = append(all, query{filepath.Base(file) + ": " + p.Title, target.Expr})
+			}
+		}
+	}
+	for metric, q := range prom.Queries() {
+		if metric == "drift" || metric == "privacy_attack_advantage" {
+			continue // of a tenant's scorecard, and of an attack of its own: not the fabric's to expose
+		}
+		for _, expr := range []string{q.Hits, q.Total, q.Value} {
+			if expr != "" {
+				all = append(all, query{"the policy loop: " + metric, strings.NewReplacer("$window", "5m", "$step", "1m").Replace(expr)})
 			}
 		}
 	}

@@ -39,6 +39,8 @@ func TestSystem(t *testing.T) {
 
 	s.Consent(t)
 	lead := s.Lead(t)
+	var figures v1.FeatureStatistics
+	t.Run("publishes a hospital's statistics under differential privacy, once", func(t *testing.T) { figures = summarised(t, s) })
 	run := harness.Watch(t, lead, s.Train(t, lead, harness.Request(3)), time.Minute, harness.Completed)
 	require.Positive(t, run.Version)
 	t.Run("draws what a run has become", func(t *testing.T) { pictured(t, s, run) })
@@ -50,6 +52,7 @@ func TestSystem(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, run, after)
 		require.Equal(t, run.Version, invoke(t, lead).Version)
+		require.Equal(t, figures, told(t, s), "what is published stays as it is")
 	})
 }
 

@@ -89,7 +89,7 @@ func console(t *testing.T, db *postgres.DB, blobs *blob.Dir) string {
 		NewID:  func() string { return uuid.Must(uuid.NewV7()).String() },
 		Limits: api.Limits{TenantPerSecond: 100_000, AddrPerSecond: 100_000}, // this one visitor reads faster than any
 	}, api.Ports{
-		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Consents: db.Catalog(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
+		Idempotency: db.Idempotency(), Catalog: db.Catalog(), Consents: db.Catalog(), Statistics: db.Statistics(), Studies: db.StudyViews(), Runs: db.Runs(), Sites: db.Sites(), Models: db.Models(), Actions: db.Actions(),
 		Approvals: db.Approvals(), Workflows: api.NewTemporal(temporal), Snapshots: db.Snapshots(), AuditLog: db.AuditLog(), Scorecards: db.Scorecards(),
 		Blobs: blobs, Uploads: uploads, Verifier: verifier, Packages: registry, SiteTokens: own, Rules: rules, Budgets: db.Budgets(),
 		Replicas: db.ModelReplicas(), Recoveries: db.RecoveryPoints(), Decisions: db.Decisions(), Rollouts: db.RolloutViews(), Revocations: db.Revocations(),

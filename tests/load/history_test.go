@@ -131,12 +131,17 @@ func (l *load) work(t *testing.T) {
 	require.NoError(t, err)
 	mirrors, err := mirror.New(registry, []string{region}, nil)
 	require.NoError(t, err)
+	rules, err := opa.New(t.Context(), opa.Options{})
+	require.NoError(t, err)
 	rounds := l.db.Rounds()
 	queues := []worker.Queue{
 		worker.Control{
 			Blobs: l.blobs, Rounds: rounds, Versions: l.db.Versions(), Snapshots: l.db.Snapshots(), Actions: l.db.Actions(), Dossiers: l.db.Dossiers(),
 			Registry: registry, Signer: signer, Verifier: verifier, Notifier: inbox, Simulation: true,
-			Grants: l.db.Rollouts(), Canaries: l.db.Rollouts(), Traffic: l.db.Decisions(), Cards: l.db.Rollouts(), Scored: l.db.Rollouts(), Consents: l.db.Consents(),
+			Grants: l.db.Rollouts(), Canaries: l.db.Rollouts(), Traffic: l.db.Decisions(), Cards: l.db.Rollouts(), Scored: l.db.Rollouts(), Consents: l.db.Consents(), Stats: l.db.Statistics(),
+			Studies: l.db.Studies(), Admission: api.NewAdmission(api.Options{Now: time.Now, NewID: uuid.NewString}, api.Ports{
+				Catalog: l.db.Catalog(), Sites: l.db.Sites(), Rules: rules, Verdicts: l.db.Verdicts(), Snapshots: l.db.Snapshots(), Budgets: l.db.Budgets(),
+			}),
 			Telemetry: l.db.Proposals(), Verdicts: l.db.Verdicts(), Proposals: l.db.Proposals(), Replayer: opa.Replayer{},
 			Mirrors: mirrors, Replicas: l.db.ModelReplicas(), Points: l.db.RecoveryPoints(), Heads: l.blobs,
 		}.Queue(),

@@ -187,9 +187,11 @@ func unit(expr string) []string {
 	switch {
 	case strings.HasPrefix(expr, "vector("):
 		return []string{"s", "short"} // a line to compare with
+	case has("_norm_bucket"):
+		return []string{"short"}
 	case has("histogram_quantile("), has("_seconds:p"):
 		return []string{"s"}
-	case has(":ratio"), has("_ratio"), has(" / sum("), has("process_cpu_seconds_total"):
+	case has(":ratio"), has("_ratio"), has(" / sum("), has(" / (max by"), has("process_cpu_seconds_total"):
 		return []string{"percentunit"}
 	case has("rate("), has(":rate"):
 		return []string{"reqps", "ops"}

@@ -29,6 +29,7 @@ import (
 	"github.com/atom-fabric/fabric/domain/provenance"
 	"github.com/atom-fabric/fabric/domain/recovery"
 	"github.com/atom-fabric/fabric/domain/round"
+	"github.com/atom-fabric/fabric/domain/summary"
 	"github.com/atom-fabric/fabric/domain/trust"
 )
 
@@ -66,6 +67,8 @@ var predicates = map[string]reflect.Type{
 	artifact.PredicateTrustPolicy:   reflect.TypeFor[trust.Predicate](),
 	artifact.PredicateGrant:         reflect.TypeFor[consent.Grant](),
 	artifact.PredicateWithdrawal:    reflect.TypeFor[consent.Report](),
+	artifact.PredicateStatistics:    reflect.TypeFor[summary.Question](),
+	artifact.PredicateSummary:       reflect.TypeFor[summary.Answer](),
 }
 
 func TestSchemasHaveTheKeysOfTheTypes(t *testing.T) {
@@ -107,7 +110,7 @@ func compare(t *testing.T, at string, s schema, kind reflect.Type) {
 			keys = append(keys, key)
 			property, ok := s.Properties[key]
 			require.True(t, ok, "%s/%s is missing", at, key)
-			if !strings.Contains(options, "omitempty") {
+			if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
 				require.Contains(t, s.Required, key, "%s/%s is always written", at, key)
 			}
 			compare(t, at+"/"+key, property, kind.Field(i).Type)

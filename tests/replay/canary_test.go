@@ -41,6 +41,15 @@ func rollouts() []scenario {
 			return in
 		}}
 	}
+	shadowed := func(name string, during func(*driver), looks ...canary.Verdict) scenario {
+		out := climb(name, nil, during, looks...)
+		out.input = func() any {
+			in := script.Shadowed()
+			in.Plan = quick(in.Plan)
+			return in
+		}
+		return out
+	}
 	promote := func(name string, during func(*driver), looks ...canary.Verdict) scenario {
 		return scenario{workflow: contract.ModelPromotion.Name, name: name, world: world(nil, looks...), during: during, input: func() any {
 			return contract.PromotionInput{Subject: script.Subject(), Action: "promote-1", Requester: "ann", Plan: script.PlanBlob()}
@@ -83,6 +92,8 @@ func rollouts() []scenario {
 		climb("refused", func(w *script.World) {
 			w.Errors["PublishSnapshot/canary"] = script.Final(contract.NoGrant, "no grant")
 		}, nil, pass),
+		shadowed("shadow-passed", half, pass),
+		shadowed("shadow-failed", nil, none, fail),
 		promote("climbed", half, pass),
 		promote("canary-regressed", nil, none, fail),
 	}

@@ -75,7 +75,7 @@ func opened(checked contract.Checked, ttl time.Duration) contract.Checked {
 }
 
 func scenarios() []scenario {
-	return slices.Concat(runs(), rounds(), regions(), ballots(), actions(), recoveries(), withdrawals(), rollouts(), loops())
+	return slices.Concat(runs(), rounds(), regions(), ballots(), actions(), recoveries(), withdrawals(), publications(), rollouts(), loops(), studies())
 }
 
 // federation is a world of five sites with changes.

@@ -173,6 +173,7 @@ class Run(TypedDict):
     rounds_done: NotRequired[int]
     simulated: NotRequired[bool]
     status: Literal["accepted", "running", "completed", "stopped", "failed"]
+    study: NotRequired[str]
     tenant: str
     tenants: list[str]
     trace_id: str

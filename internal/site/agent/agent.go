@@ -157,10 +157,14 @@ func (a *Agent) turn(ctx context.Context) error {
 	}
 	items := list.Items
 	worked := false
-	a.sweep(items)
+	a.sweep(ctx, items)
 	// What is quick first: others wait for it, and training takes long.
 	slices.SortStableFunc(items, func(x, y v1.Work) int { return cmp.Compare(lengthy(x), lengthy(y)) })
 	offered := map[offer]*try{}
+	worked = a.answerAll(ctx, list.Questions, offered) || worked
+	if ctx.Err() != nil {
+		return nil
+	}
 	for _, item := range items {
 		of := offer{artifact.DigestOf([]byte(item.Manifest)), item.Region, round.Stage(item.Stage).Or()}
 		t := a.tries[of]
@@ -178,7 +182,7 @@ func (a *Agent) turn(ctx context.Context) error {
 		}
 	}
 	a.tries = offered
-	if len(items) > 0 && !worked {
+	if len(items)+len(list.Questions) > 0 && !worked {
 		sleep(ctx, jitter(idlePause))
 	}
 	return nil
@@ -236,8 +240,8 @@ func refused(err error) bool {
 	return errors.As(err, &verify) || errors.As(err, &protocol)
 }
 
-// sweep erases rounds that are over, now and then.
-func (a *Agent) sweep(items []v1.Work) {
+// sweep erases rounds and runs that are over, when the agent starts and now and then.
+func (a *Agent) sweep(ctx context.Context, items []v1.Work) {
 	now := time.Now()
 	if now.Sub(a.swept) < sweeping {
 		return
@@ -249,6 +253,9 @@ func (a *Agent) sweep(items []v1.Work) {
 	}
 	if err := errors.Join(a.id.records.sweep(now, offered), a.id.records.sweepLate(now), a.tidyDownloads(now)); err != nil {
 		a.log.Error("rounds that are over could not be erased", slog.Any("error", err))
+	}
+	if err := a.sweepRuns(ctx, now); err != nil && ctx.Err() == nil {
+		a.log.Error("what runs that are over have left could not be erased", slog.Any("error", err))
 	}
 }
 

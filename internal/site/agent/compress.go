@@ -65,7 +65,7 @@ func (a *Agent) packed(o order, update *content) (packed *content, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := artifact.Descriptor{Digest: digest, SizeBytes: size, MediaType: artifact.MediaTypeWeights}
+	d := artifact.Descriptor{Digest: digest, SizeBytes: size, MediaType: wire.MediaType()}
 	return &content{Descriptor: d, ReaderAt: file, close: file.Close}, nil
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"testing"
 
@@ -121,6 +122,8 @@ func TestASiteSendsByTheRunsCodec(t *testing.T) {
 			continue
 		}
 		require.Less(t, update.SizeBytes, whole)
+		want := map[string]string{round.CodecInt8: "application/vnd.fabric.update.int8.v1", round.CodecRandK: "application/vnd.fabric.update.randk.v1"}[codec]
+		require.Equal(t, cmp.Or(want, artifact.MediaTypeWeights), update.MediaType, codec)
 		wire, _ := compress.Of(g.manifest)
 		require.NoError(t, g.manifest.Params.Strategy.CheckUpdate(g.manifest.Params.Model, round.Train, wire.Reader(bytes.NewReader(g.blobs[artifact.Digest(update.Digest)]))), codec)
 	}

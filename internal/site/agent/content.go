@@ -113,6 +113,7 @@ func (c *coordinates) At(dst []float32, first int) error {
 func (c *coordinates) clip(bound float64) (norm float64, err error) {
 	var sum dp.Squares
 	values := make([]float32, min(c.len, copied/4))
+	defer clear(values)
 	for first := 0; first < c.len; {
 		part := values[:min(c.len-first, len(values))]
 		if err := c.At(part, first); err != nil {

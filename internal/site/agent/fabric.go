@@ -25,12 +25,16 @@ type Fabric interface {
 	// Work returns the open stages that wait for this site, at once when there
 	// are some, else after at most wait, and what its tenant has withdrawn.
 	Work(ctx context.Context, token string, wait time.Duration) (v1.WorkList, error)
+	// Runs returns the runs that are not over and have asked this site.
+	Runs(ctx context.Context, token string) ([]v1.OpenRun, error)
 	// Blob returns content from byte first on, to be read and closed. It was not
 	// compared with the digest, and may break off.
 	Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error)
 	// PutBlob stores content of so many bytes under its digest; when it returns
 	// nil, it is kept. A call that is repeated goes on where the last one was cut.
 	PutBlob(ctx context.Context, token string, digest artifact.Digest, size int64, content io.ReaderAt) error
+	// Answer records the site's answer to a question about its rows.
+	Answer(ctx context.Context, token string, req v1.SiteAnswerRequest) error
 	// Submit records the site's answer in a stage.
 	Submit(ctx context.Context, token, run string, number int, req v1.SubmissionRequest) error
 }
@@ -76,6 +80,13 @@ func (c client) Work(ctx context.Context, token string, wait time.Duration) (v1.
 	defer cancel()
 	params := &v1.SiteWorkParams{WaitSeconds: v1.WaitSeconds(wait / time.Second)}
 	return v1.Fetch[v1.WorkList](answered(c.api.SiteWork(ctx, params, present(token))))
+}
+
+func (c client) Runs(ctx context.Context, token string) ([]v1.OpenRun, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	list, err := v1.Fetch[v1.OpenRuns](answered(c.api.SiteRuns(ctx, present(token))))
+	return list.Items, err
 }
 
 func (c client) Blob(ctx context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
@@ -132,7 +143,7 @@ func (c client) PutBlob(ctx context.Context, token string, digest artifact.Diges
 	if err != nil {
 		return err
 	}
-	_, err = v1.Content(answered(c.api.PutBlobWithBody(ctx, string(digest), artifact.MediaTypeWeights, bytes.NewReader(body), present(token))))
+	_, err = v1.Content(answered(c.api.PutBlobWithBody(ctx, string(digest), "application/octet-stream", bytes.NewReader(body), present(token))))
 	return err
 }
 
@@ -143,6 +154,13 @@ func readAt(content io.ReaderAt, first, n int64) ([]byte, error) {
 		return nil, fmt.Errorf("what is to be uploaded: %w", cmp.Or(err, io.ErrUnexpectedEOF))
 	}
 	return buffer, nil
+}
+
+func (c client) Answer(ctx context.Context, token string, req v1.SiteAnswerRequest) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	_, err := v1.Content(answered(c.api.AnswerQuestion(ctx, req, present(token))))
+	return err
 }
 
 func (c client) Submit(ctx context.Context, token, run string, number int, req v1.SubmissionRequest) error {

@@ -66,7 +66,7 @@ func TestCallsOverHTTP(t *testing.T) {
 
 	fabric, got, sent = serve(t, 201, "application/json", `{}`)
 	require.NoError(t, fabric.PutBlob(ctx, "t", digest, 6, strings.NewReader("update")))
-	require.Equal(t, "PUT /blobs/"+string(digest)+" "+artifact.MediaTypeWeights, got.Method+" "+got.URL.Path+" "+got.Header.Get("Content-Type"))
+	require.Equal(t, "PUT /blobs/"+string(digest)+" application/octet-stream", got.Method+" "+got.URL.Path+" "+got.Header.Get("Content-Type"))
 	require.EqualValues(t, 6, got.ContentLength)
 	require.Equal(t, "update", *sent)
 

@@ -43,7 +43,11 @@ type world struct {
 	fail     func(call int, name string) (before, after error)
 	refuse   error // of enrolments
 	floors   []v1.ConsentFloor
+	runs     []v1.OpenRun
 	packs    map[artifact.Digest]string // of grants
+
+	questions []v1.SiteQuestion
+	said      []v1.SiteAnswerRequest
 }
 
 var errDown = errors.New("connection refused")
@@ -112,7 +116,22 @@ func (w *world) Work(ctx context.Context, token string, wait time.Duration) (v1.
 	if err == nil && len(out) == 0 {
 		sleep(ctx, wait)
 	}
-	return v1.WorkList{Items: out, Floors: w.floors}, err
+	return v1.WorkList{Items: out, Floors: w.floors, Questions: w.questions}, err
+}
+
+func (w *world) Answer(_ context.Context, token string, req v1.SiteAnswerRequest) error {
+	return w.call("answer", token, func() error {
+		w.said = append(w.said, req)
+		return nil
+	})
+}
+
+func (w *world) Runs(_ context.Context, token string) (out []v1.OpenRun, err error) {
+	err = w.call("runs", token, func() error {
+		out = w.runs
+		return nil
+	})
+	return out, err
 }
 
 func (w *world) Blob(_ context.Context, token string, digest artifact.Digest, first int64) (io.ReadCloser, error) {

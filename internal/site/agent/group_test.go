@@ -159,6 +159,10 @@ func (p port) Enrol(context.Context, string, v1.EnrolRequest) (v1.Enrolment, err
 
 func (p port) Work(context.Context, string, time.Duration) (v1.WorkList, error) { panic("asked") }
 
+func (p port) Runs(context.Context, string) ([]v1.OpenRun, error) { panic("asked") }
+
+func (p port) Answer(context.Context, string, v1.SiteAnswerRequest) error { panic("asked") }
+
 func (p port) Blob(_ context.Context, _ string, digest artifact.Digest, first int64) (io.ReadCloser, error) {
 	var content []byte
 	err := p.call("blob", func() error {

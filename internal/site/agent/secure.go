@@ -303,8 +303,12 @@ func (o order) coordinates(in *payload.Input, update io.ReaderAt, size int64) er
 		return nil
 	}
 	norm, err := values.clip(o.ClipNorm())
+	if err != nil {
+		values.erase() // nobody else will
+		return err
+	}
 	in.Within = norm <= o.ClipNorm()
-	return err
+	return nil
 }
 
 // seeds returns those of rounding and of noise. Where nothing hangs on them,

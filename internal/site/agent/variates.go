@@ -115,7 +115,10 @@ func (a *Agent) keepVariate(o order, v variate) error {
 }
 
 // variateName is one a run.
-func variateName(o order) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n", o.Tenant, o.Run))
+func variateName(o order) string { return runName(o.Tenant, o.Run) }
+
+// runName begins the names of the files that a run leaves from round to round.
+func runName(tenant, run string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n", tenant, run))
 	return hex.EncodeToString(sum[:16])
 }

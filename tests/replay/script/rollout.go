@@ -39,6 +39,13 @@ func CanaryInput() contract.CanaryInput {
 	return contract.CanaryInput{Subject: Subject(), Action: "promote-1", Requester: "ann", Plan: plan, Blob: PlanBlob(), Grant: Grant(plan.Kind, "promote-1")}
 }
 
+// Shadowed is a rollout that begins with copies of a tenth of the requests.
+func Shadowed() contract.CanaryInput {
+	in := CanaryInput()
+	in.Plan.Canary.Shadow = &canary.Shadow{ShareBP: 1000, Required: 30}
+	return in
+}
+
 // Grant is what was minted for an action.
 func Grant(kind, action string) promotion.Grant {
 	g, err := promotion.NewGrant(promotion.Grant{Tenant: Subject().Tenant, Kind: kind, Action: action, Plan: PlanBlob().Digest})
@@ -69,7 +76,7 @@ func (w *World) bindCanary(r worker.ActivityRegistry) {
 		return Grant(in.Kind, in.Action), w.call("MintGrant", "")
 	})
 	contract.LookCanary.Bind(r, func(_ context.Context, in contract.LookInput) (contract.Looked, error) {
-		if err := w.call("LookCanary", in.Step.Region+"/"+fmt.Sprint(in.Step.ShareBP)); err != nil {
+		if err := w.call("LookCanary", in.Step.Region+"/"+fmt.Sprint(in.Step.ShareBP+in.Step.MirrorBP)); err != nil {
 			return contract.Looked{}, err
 		}
 		w.mu.Lock()

@@ -43,6 +43,7 @@ type World struct {
 	Stands   approval.Standing           // what BeginBallot and CheckStanding find
 	Began    time.Time                   // by the clock of BeginBallot; zero: as soon as it may
 	Passing  map[string]int              // failures that pass, left, by the same keys
+	Book     *Book                       // rows of the study; nil is a study of one trial
 	OnCall   func(key string)
 	mu       sync.Mutex
 	calls    []string
@@ -174,8 +175,10 @@ func (w *World) Bind(r worker.ActivityRegistry) {
 	w.bindRounds(r)
 	w.bindRecovery(r)
 	w.bindConsent(r)
+	w.bindStatistics(r)
 	w.bindCanary(r)
 	w.bindLoop(r)
+	w.bindStudy(r)
 	contract.NotifyApprovers.Bind(r, func(_ context.Context, in approval.Request) (contract.Nothing, error) {
 		return contract.Nothing{}, w.call("NotifyApprovers", "")
 	})
