@@ -71,7 +71,7 @@ func (d *Demo) keyOf(name string) (*ecdsa.PrivateKey, string, error) {
 }
 
 func (d *Demo) promotion() v1.PromotionRequest {
-	return v1.PromotionRequest{Version: d.run.Version, Environment: "production"}
+	return v1.PromotionRequest{Version: d.run.Version, Environment: "production", Canary: v1.CanaryRequest{None: true}}
 }
 
 func (d *Demo) plan(ctx context.Context) error {
