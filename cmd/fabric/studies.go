@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	v1 "github.com/atom-fabric/fabric/api/v1"
-	"github.com/atom-fabric/fabric/domain/artifact"
 	"github.com/atom-fabric/fabric/domain/tuning"
 )
 
@@ -35,13 +33,9 @@ func newStudyStart(a *app) *cobra.Command {
 	var choice paramFlags
 	var watch bool
 	cmd := a.command("start MODEL", "Start the study of a file (docs/reference/study.md) over the sites of the tenants", cobra.ExactArgs(1), func(c *caller, cmd *cobra.Command, args []string) error {
-		text, err := os.ReadFile(file)
+		study, err := readStudy(file)
 		if err != nil {
-			return usage(err)
-		}
-		study := tuning.Study{Parallel: 1, Repeats: 1}
-		if err := artifact.DecodeStrict(text, &study); err != nil {
-			return usage(fmt.Errorf("%s: %w", file, err))
+			return err
 		}
 		if err := study.OfRuns(); err != nil {
 			return usage(fmt.Errorf("%s: %w", file, err))

@@ -33,17 +33,26 @@ type studyResult struct {
 	Best      int            `json:"best"` // number of the best trial, 0 for none
 }
 
+// readStudy reads the file of a study, for simulations and for runs alike.
+func readStudy(file string) (tuning.Study, error) {
+	study := tuning.Study{Parallel: 1, Repeats: 1}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return study, usage(err)
+	}
+	if err := artifact.DecodeStrict(text, &study); err != nil {
+		return study, usage(fmt.Errorf("%s: %w", file, err))
+	}
+	return study, nil
+}
+
 // study runs the study of a file over simulations and shows it. With a folder
 // to write to, each trial is kept as it ends, and a study that was cut off goes
 // on after the last of them.
 func (a *app) study(ctx context.Context, file, out string, set simulate.Settings) error {
-	text, err := os.ReadFile(file)
+	study, err := readStudy(file)
 	if err != nil {
-		return usage(err)
-	}
-	study := tuning.Study{Parallel: 1, Repeats: 1}
-	if err := artifact.DecodeStrict(text, &study); err != nil {
-		return usage(fmt.Errorf("%s: %w", file, err))
+		return err
 	}
 	log, done, err := openTrials(out, study, set)
 	if err != nil {
